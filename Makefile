@@ -1,0 +1,38 @@
+# make install   a virtual environment in .venv with everything that playing needs, by pip alone
+# make play      plays shows/first_light.toml
+# make test      installs what the tests need, system packages too, and passes them
+# make check     ruff and mypy
+
+PYTHON ?= python3
+BIN := .venv/bin
+SHOW ?= shows/first_light.toml
+
+.PHONY: install play test check packages clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python 3.11 or later with its venv module is needed: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+play: install
+	$(BIN)/chladni play $(SHOW)
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,train]'
+	touch $@
+
+packages:
+	sh tests/packages.sh
+
+check: .venv/tested
+	$(BIN)/ruff check engine models tests
+	$(BIN)/mypy
+
+test: .venv/tested packages check
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv *.egg-info build recordings

@@ -1,0 +1,131 @@
+"""The transition: every change of the show's state passes here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from engine.core import cues, events, latent, music, patch, transport
+from engine.core.contract import heard_at
+from engine.core.events import Event
+from engine.core.jobs import SoundEvent, SoundKind
+from engine.core.parameters import INDEX, SOUND
+from engine.core.show import Show
+from engine.core.state import MUSICIAN, NEVER, PERFORMER, ShowState
+from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
+
+_SOUND_LEVELS: Final = tuple(INDEX[parameter.name] for parameter in SOUND)
+
+
+def attracting(show: Show, state: ShowState) -> bool:
+    """Tell whether the recorded performer may play: nobody has, for as long as the show sets."""
+    if show.performer is None:
+        return False
+    silent = state.tick - state.live_tick
+    return state.live_tick == NEVER or silent >= show.performer.attract_s * TICKS_PER_SECOND
+
+
+def receive(show: Show, state: ShowState, event: Event) -> ShowState:
+    """Return the state after one event of the present tick.
+
+    Live input silences the recorded performer; while live input counts, the performer's events are let go.
+    """
+    if event.source == PERFORMER:
+        if not attracting(show, state):
+            return state
+    elif event.source != MUSICIAN and not isinstance(event.body, events.ClockPulse):
+        if attracting(show, state):
+            state = music.release(show, state, PERFORMER, event.sample)
+        state = replace(state, live_tick=state.tick)
+    return _HANDLERS[type(event.body)](show, state, event, event.body)
+
+
+def close(show: Show, state: ShowState) -> ShowState:
+    """Return the state with the present tick complete: what time itself moves has moved."""
+    state = cues.follow(show, state)
+    if state.tick % patch.CONTROL_TICKS == 0:
+        before = state.levels
+        state = patch.move(show, state)
+        state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
+        state = _feed_beat(show, state)
+        state = _sound_levels(show, latent.wander(show, state), before)
+    state = music.play_on(show, state)
+    return replace(state, tick=state.tick + 1)
+
+
+def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowState:
+    """Return the state one tick on. `happened` are the events of tick `state.tick` in their logged order.
+
+    The session calls `receive` at once for each event and `close` at the tick's end; replay calls this. It
+    is the same composition, so both reach the same bits.
+    """
+    state = open_tick(state)
+    for event in happened:
+        state = receive(show, state, event)
+    return close(show, state)
+
+
+def open_tick(state: ShowState) -> ShowState:
+    """Return the state with the jobs of the tick before let go."""
+    return replace(state, sounds=(), heard=()) if state.sounds or state.heard else state
+
+
+def _feed_beat(show: Show, state: ShowState) -> ShowState:
+    """Feed the transport's sources: 1 on the beat and on the bar, falling to 0 at the next."""
+    beat = transport.beat_at(state.transport, state.tick * TICK_SAMPLES)
+    bar = beat / show.tempo.beats_per_bar
+    for address, position in (("/beat", beat), ("/bar", bar)):
+        if patch.is_patched(show, address):
+            state = patch.feed(show, state, address, 1.0 - (position - position // 1.0))
+    return state
+
+
+def _sound_levels(show: Show, state: ShowState, before: tuple[float, ...]) -> ShowState:
+    if state.levels is before:
+        return state
+    at = heard_at(show, state.tick * TICK_SAMPLES)
+    changed = [
+        SoundEvent(at, SoundKind.LEVEL, 0, number, 0, state.levels[index])
+        for number, index in enumerate(_SOUND_LEVELS)
+        if state.levels[index] != before[index]
+    ]
+    return music.sound(state, *changed) if changed else state
+
+
+Handler = Callable[[Show, ShowState, Event, Any], ShowState]
+
+
+def _of_lane(kind: SoundKind, value: Callable[[Any], float], note: Callable[[Any], int]) -> Handler:
+    def handle(show: Show, state: ShowState, event: Event, body: Any) -> ShowState:
+        state, lane = music.lane_of(show, state, event.source, body.channel)
+        at = heard_at(show, event.sample)
+        return music.sound(state, SoundEvent(at, kind, lane, note(body), 0, value(body)))
+
+    return handle
+
+
+_HANDLERS: Final[dict[type, Handler]] = {
+    events.NoteOn: lambda show, state, event, body: music.note_on(
+        show, state, event.source, body, event.sample
+    ),
+    events.NoteOff: lambda show, state, event, body: music.note_off(
+        show, state, event.source, body, event.sample
+    ),
+    events.Release: lambda show, state, event, body: music.release(show, state, event.source, event.sample),
+    events.Bend: _of_lane(SoundKind.BEND, lambda body: body.semitones, lambda body: -1),
+    events.Pressure: _of_lane(SoundKind.PRESSURE, lambda body: body.value, lambda body: body.note),
+    events.Timbre: _of_lane(SoundKind.TIMBRE, lambda body: body.value, lambda body: -1),
+    events.Sustain: _of_lane(SoundKind.SUSTAIN, lambda body: body.value, lambda body: -1),
+    events.Program: lambda show, state, event, body: music.program(show, state, event.source, body),
+    events.Control: lambda show, state, event, body: patch.feed(show, state, body.address, body.value),
+    events.ClockPulse: lambda show, state, event, body: transport.pulse(state, event.sample),
+    events.Start: lambda show, state, event, body: transport.run(state, event.sample, True, 0.0),
+    events.Stop: lambda show, state, event, body: transport.run(state, event.sample, False),
+    events.Continue: lambda show, state, event, body: transport.run(state, event.sample, True),
+    events.SongPosition: lambda show, state, event, body: transport.run(
+        state, event.sample, state.transport.running, body.sixteenths / 4.0
+    ),
+    events.Tap: lambda show, state, event, body: transport.tap(state, event.sample),
+    events.Go: lambda show, state, event, body: cues.go(show, state),
+    events.Back: lambda show, state, event, body: cues.go(show, state, -1),
+    events.Phrase: lambda show, state, event, body: music.take_phrase(state, body),
+}

@@ -1,0 +1,41 @@
+"""The cue list: GO, back and follow."""
+
+from dataclasses import replace
+
+from engine.core.parameters import INDEX
+from engine.core.show import Show
+from engine.core.state import NEVER, Fade, ShowState
+from engine.core.units import TICKS_PER_SECOND
+
+
+def go(show: Show, state: ShowState, step: int = 1) -> ShowState:
+    """Return the state with the cue `step` places on begun; at either end of the list nothing happens."""
+    index = state.cue + step
+    if not 0 <= index < len(show.cue):
+        return state
+    cue = show.cue[index]
+    ticks = round(cue.fade_s * TICKS_PER_SECOND)
+    moved = {INDEX[name]: level for name, level in cue.levels.items()}
+    fades = tuple(
+        Fade(parameter, state.bases[parameter], level, state.tick, ticks)
+        for parameter, level in moved.items()
+    )
+    follow_tick = NEVER if cue.follow_s is None else state.tick + round(cue.follow_s * TICKS_PER_SECOND)
+    return replace(
+        state,
+        cue=index,
+        follow_tick=follow_tick,
+        fades=(*(fade for fade in state.fades if fade.parameter not in moved), *fades),
+        glides=tuple(item for item in state.glides if item.parameter not in moved),
+    )
+
+
+def follow(show: Show, state: ShowState) -> ShowState:
+    """Return the state after the GO that the present cue asks for by itself, where its time has come.
+
+    The last cue of a list follows on to the first, so that an unattended show goes round.
+    """
+    if state.follow_tick == NEVER or state.tick < state.follow_tick:
+        return state
+    last = state.cue == len(show.cue) - 1
+    return go(show, state, -state.cue if last else 1)

@@ -1,0 +1,216 @@
+"""Every event that can enter the state.
+
+An event is a body (what happened) in an envelope (when and whence). Bodies are small frozen records;
+`encode` and `decode` turn them into JSON lists and back for the recording.
+"""
+
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, get_args
+
+from engine.core.units import TICK_SAMPLES
+
+
+@dataclass(frozen=True, slots=True)
+class NoteOn:
+    """A key goes down. `channel` 1..16, `note` 0..127, `velocity` above 0 to 1."""
+
+    channel: int
+    note: int
+    velocity: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoteOff:
+    """A key goes up; `velocity` is the release velocity, 0 to 1."""
+
+    channel: int
+    note: int
+    velocity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """The pitch of every note on a channel moves by `semitones` (ranges and MPE zones already applied)."""
+
+    channel: int
+    semitones: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Aftertouch, 0 to 1, of one note, or of the whole channel where `note` is -1."""
+
+    channel: int
+    note: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timbre:
+    """The third MPE dimension (CC 74), 0 to 1."""
+
+    channel: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sustain:
+    """The sustain pedal of a channel, 0 (up) to 1 (down)."""
+
+    channel: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program change, `program` 0..127."""
+
+    channel: int
+    program: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A continuous source has a new value, 0 to 1 unless the sender chose otherwise.
+
+    `address` names the source for the patch: `/midi/1/cc/74`, `/midi/1/bend`, `/osc/fader/2`, `/mouse/x`.
+    """
+
+    address: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPulse:
+    """One of the 24 pulses per beat of MIDI clock (MIDI 1.0, System Real Time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The transport starts from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The transport stops where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The transport goes on from where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SongPosition:
+    """The transport is set to a position in sixteenths from the beginning (MIDI Song Position Pointer)."""
+
+    sixteenths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One tap of the tempo key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The next cue starts its fade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The cue before the present one starts its fade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The source is gone, or asks for silence: all its sounding notes are released, its pedals go up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseNote:
+    """A note that the musician has planned: `tick` and `offset` of its start, and its length in ticks."""
+
+    tick: int
+    offset: int
+    note: int
+    velocity: float
+    length_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """The musician answers `request` with its notes in the order of their starts."""
+
+    request: int
+    notes: tuple[PhraseNote, ...]
+
+
+Body = (
+    NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
+    | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A body in its envelope.
+
+    `tick` is the tick in which the event enters the state; `offset` is the driver's stamp in samples from
+    the start of that tick. An event that reaches the inbox after its own tick has closed enters a later
+    one, so `offset` may be negative: `sample` is the stamp all the same. `source` names the device
+    (`midi:nanoKEY2`, `osc`, `keys`, `performer`, `musician`); `sequence` counts the events of a run.
+    """
+
+    tick: int
+    offset: int
+    source: str
+    sequence: int
+    body: Body
+
+    @property
+    def sample(self) -> int:
+        """The driver's stamp in show samples."""
+        return self.tick * TICK_SAMPLES + self.offset
+
+
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Body)}
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (*KINDS.values(), PhraseNote)}
+_TYPES: dict[type, tuple[Any, ...]] = {
+    kind: tuple(field.type for field in fields(kind)) for kind in (*KINDS.values(), PhraseNote)
+}
+
+
+def encode(body: Body) -> list[Any]:
+    """Return `[kind, field, ...]`, ready for JSON."""
+    if isinstance(body, Phrase):
+        notes = [[getattr(note, name) for name in _FIELDS[PhraseNote]] for note in body.notes]
+        return ["Phrase", body.request, notes]
+    kind = type(body)
+    return [kind.__name__, *(getattr(body, name) for name in _FIELDS[kind])]
+
+
+def decode(data: Any) -> Body:
+    """Return the body that `encode` wrote. Raise ValueError, naming what is wrong, for anything else."""
+    if not (isinstance(data, list) and data and isinstance(data[0], str) and data[0] in KINDS):
+        raise ValueError(f"no event of a known kind: {str(data)[:80]}")
+    kind, values = KINDS[data[0]], data[1:]
+    if kind is Phrase:
+        if len(values) != 2 or not isinstance(values[1], list):
+            raise ValueError("a Phrase needs a request and a list of notes")
+        notes = tuple(PhraseNote(*_checked(PhraseNote, note)) for note in values[1])
+        return Phrase(_checked(Phrase, [values[0], ()])[0], notes)
+    body: Body = kind(*_checked(kind, values))
+    return body
+
+
+def _checked(kind: type, values: Any) -> list[Any]:
+    if not isinstance(values, list) or len(values) != len(_FIELDS[kind]):
+        raise ValueError(f"{kind.__name__} needs {len(_FIELDS[kind])} fields, found {str(values)[:80]}")
+    for name, wanted, value in zip(_FIELDS[kind], _TYPES[kind], values, strict=True):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        fits = {int: number and isinstance(value, int), float: number, str: isinstance(value, str)}
+        if not fits.get(wanted, True):
+            raise ValueError(f"{kind.__name__}.{name} is to be {wanted.__name__}, found {str(value)[:40]!r}")
+    return values

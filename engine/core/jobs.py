@@ -1,0 +1,58 @@
+"""What the workers must make, as plain data read off the state."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class SoundKind(IntEnum):
+    """What a sound event does to the synth."""
+
+    NOTE_ON = 1  # value: velocity 0..1
+    NOTE_OFF = 2  # value: release velocity
+    BEND = 3  # value: semitones, of every voice of the lane
+    PRESSURE = 4  # value: 0..1, of one note, or of the lane where note is -1
+    TIMBRE = 5  # value: 0..1, of the lane
+    SUSTAIN = 6  # value: 0..1, of the lane
+    RELEASE = 7  # every voice of the lane is released, its pedal goes up
+    LEVEL = 8  # value: a new level of the sound parameter whose index is `note`
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEvent:
+    """One thing that is to be heard at an exact sample.
+
+    `sample` is the show sample at which the device is to play it. A lane is one channel of one source:
+    bend, pressure, timbre and pedal act on the voices of their lane. `instrument` is an index into
+    `engine.core.parameters.INSTRUMENTS`.
+    """
+
+    sample: int
+    kind: SoundKind
+    lane: int
+    note: int
+    instrument: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameJob:
+    """One picture to be made.
+
+    The latent is slerp(z(seed_a), z(seed_b), blend); `mix` moves the coarse, middle and fine style groups
+    towards the latent of `style_seed`, each 0 to 1; `label` is a soft one-hot over the generator's classes
+    (empty: no classes); `directions` are in standard deviations; `effects` holds the level of each entry
+    of `engine.core.parameters.EFFECTS` in that order.
+    """
+
+    tick: int
+    seed_a: int
+    seed_b: int
+    blend: float
+    style_seed: int
+    mix: tuple[float, float, float]
+    psi: float
+    noise: float
+    noise_seed: int
+    label: tuple[float, ...]
+    directions: tuple[float, ...]
+    effects: tuple[float, ...]

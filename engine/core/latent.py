@@ -1,0 +1,93 @@
+"""The latent walk and the picture's other motions: from levels to what the generator is to draw."""
+
+from dataclasses import replace
+from typing import Final
+
+from engine.core.jobs import FrameJob
+from engine.core.parameters import DIRECTIONS, EFFECTS, INDEX
+from engine.core.patch import CONTROL_TICKS
+from engine.core.show import Show
+from engine.core.state import ShowState, Strobe
+from engine.core.units import TICKS_PER_SECOND
+
+CLASSES: Final = 16  # a soft label has room for so many
+FLASH_TICKS: Final = 12  # 50 ms of white
+_MASK: Final = (1 << 64) - 1
+_STREAM_STYLE, _STREAM_NOISE = 1 << 40, 2 << 40  # keep the three kinds of seeds apart
+_EFFECT_SLICE = slice(INDEX[EFFECTS[0].name], INDEX[EFFECTS[0].name] + len(EFFECTS))
+_DIRECTION_SLICE = slice(INDEX["direction.1"], INDEX["direction.1"] + DIRECTIONS)
+_STROBE = [effect.name for effect in EFFECTS].index("strobe")
+
+
+def mix64(seed: int, index: int) -> int:
+    """Return a well-mixed 64-bit seed (SplitMix64, Steele, Lea and Flood 2014)."""
+    x = (seed + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def wander(show: Show, state: ShowState) -> ShowState:
+    """Return the state with the walk, the noise and the strobe one control step on."""
+    levels, walk = state.levels, state.walk
+    seconds = CONTROL_TICKS / TICKS_PER_SECOND
+    free = levels[INDEX["walk.free"]] > 0.5
+    beats = seconds * state.transport.bpm / 60.0 if state.transport.running else 0.0
+    phase = walk.phase + levels[INDEX["walk.speed"]] * (seconds if free else beats)
+    index, jump = walk.index, levels[INDEX["walk.jump"]]
+    if phase >= 1.0:
+        index, phase = index + int(phase), phase - int(phase)
+    if jump >= 0.5 > walk.jump:
+        index, phase = index + (1 << 20), 0.0
+    noise_phase = walk.noise_phase + levels[INDEX["noise.change"]] * seconds
+    walk = replace(
+        walk,
+        index=index,
+        phase=phase,
+        jump=jump,
+        noise_index=walk.noise_index + int(noise_phase),
+        noise_phase=noise_phase - int(noise_phase),
+    )
+    return replace(state, walk=walk, strobe=_flash(show, state))
+
+
+# A strobe can harm: flashes above three a second provoke seizures (WCAG 2.3.1, ITU-R BT.1702). The rate
+# is therefore held twice, as a rate and as a least distance between two flashes, whatever moves the level.
+def _flash(show: Show, state: ShowState) -> Strobe:
+    limit = show.safety.flashes_per_second
+    rate = min(state.levels[INDEX["strobe.rate"]], limit)
+    strobe = state.strobe
+    since = min(strobe.since + CONTROL_TICKS, 1 << 30)
+    phase = min(strobe.phase + rate * CONTROL_TICKS / TICKS_PER_SECOND, 1.0)
+    due = phase >= 1.0 and limit > 0.0 and since * limit >= TICKS_PER_SECOND
+    if due and state.levels[INDEX["strobe"]] > 0.0:
+        return Strobe(0.0, 0)
+    return Strobe(phase, since)
+
+
+def frame_job(show: Show, state: ShowState) -> FrameJob:
+    """Return the picture of this state."""
+    levels, walk = state.levels, state.walk
+    position = levels[INDEX["class"]]
+    lower = int(position)
+    label = [0.0] * CLASSES
+    label[lower] = 1.0 - (position - lower)
+    if position > lower:
+        label[lower + 1] = position - lower
+    effects = list(levels[_EFFECT_SLICE])
+    if state.strobe.since >= FLASH_TICKS:
+        effects[_STROBE] = 0.0
+    return FrameJob(
+        tick=state.tick,
+        seed_a=mix64(show.seed, walk.index),
+        seed_b=mix64(show.seed, walk.index + 1),
+        blend=walk.phase,
+        style_seed=mix64(show.seed, _STREAM_STYLE + int(levels[INDEX["mix.seed"]])),
+        mix=(levels[INDEX["mix.coarse"]], levels[INDEX["mix.middle"]], levels[INDEX["mix.fine"]]),
+        psi=levels[INDEX["psi"]],
+        noise=levels[INDEX["noise"]],
+        noise_seed=mix64(show.seed, _STREAM_NOISE + walk.noise_index),
+        label=tuple(label),
+        directions=levels[_DIRECTION_SLICE],
+        effects=tuple(effects),
+    )

@@ -1,0 +1,78 @@
+"""Every parameter that can be moved, declared once."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A thing that can be moved. `default` lies in `minimum`..`maximum`, all in `unit`."""
+
+    name: str
+    minimum: float
+    maximum: float
+    default: float
+    unit: str
+    meaning: str
+
+
+DIRECTIONS: Final = 10  # principal components of w offered as knobs (GANSpace, Harkonen et al. 2020)
+
+LATENT: Final = (
+    Parameter("walk.speed", 0.0, 8.0, 0.25, "seeds/beat", "speed of the walk from seed to seed"),
+    Parameter("walk.free", 0.0, 1.0, 0.0, "", "above one half the walk counts seconds, not beats"),
+    Parameter("walk.jump", 0.0, 1.0, 0.0, "", "crossing one half upwards jumps to a fresh seed"),
+    Parameter("psi", 0.0, 1.5, 0.7, "", "truncation: 0 is the average picture, 1 the whole space"),
+    Parameter("noise", 0.0, 2.0, 1.0, "", "strength of the generator's noise inputs"),
+    Parameter("noise.change", 0.0, 30.0, 0.0, "1/s", "fresh noise seeds a second"),
+    Parameter("mix.seed", 0.0, 127.0, 1.0, "", "number of the seed that styles are mixed from"),
+    Parameter("mix.coarse", 0.0, 1.0, 0.0, "", "style mixing of the coarse layers"),
+    Parameter("mix.middle", 0.0, 1.0, 0.0, "", "style mixing of the middle layers"),
+    Parameter("mix.fine", 0.0, 1.0, 0.0, "", "style mixing of the fine layers"),
+    Parameter("class", 0.0, 15.0, 0.0, "", "class of the picture; fractions lie between two classes"),
+    *(
+        Parameter(f"direction.{number}", -4.0, 4.0, 0.0, "deviations", f"principal component {number} of w")
+        for number in range(1, DIRECTIONS + 1)
+    ),
+)
+
+# The effects in the order in which they are applied.
+EFFECTS: Final = (
+    Parameter("feedback", 0.0, 0.98, 0.0, "", "share of the picture before this one that stays"),
+    Parameter("feedback.zoom", 0.9, 1.1, 1.01, "", "size of the fed-back picture, a frame"),
+    Parameter("feedback.rotate", -10.0, 10.0, 0.0, "degrees", "turn of the fed-back picture, a frame"),
+    Parameter("feedback.decay", 0.0, 1.0, 0.95, "", "brightness kept by the fed-back picture, a frame"),
+    Parameter("kaleidoscope", 0.0, 16.0, 0.0, "segments", "mirrored segments; below 2 none"),
+    Parameter("hue", -180.0, 180.0, 0.0, "degrees", "rotation of the hue"),
+    Parameter("saturation", 0.0, 3.0, 1.0, "", "0 is grey"),
+    Parameter("contrast", 0.0, 3.0, 1.0, "", "about middle grey"),
+    Parameter("bloom", 0.0, 2.0, 0.0, "", "glow of the bright parts"),
+    Parameter("bloom.threshold", 0.0, 1.0, 0.6, "", "brightness at which the glow begins"),
+    Parameter("crossfade", 0.0, 1.0, 0.0, "", "towards the picture as it was when this level left zero"),
+    Parameter("strobe", 0.0, 1.0, 0.0, "", "strength of the white flashes"),
+    Parameter("blackout", 0.0, 1.0, 0.0, "", "1 is black"),
+)
+
+STAGE: Final = (
+    Parameter("strobe.rate", 0.0, 25.0, 2.0, "Hz", "flashes a second, held under the show's limit"),
+    Parameter("tempo", 20.0, 300.0, 96.0, "bpm", "beats a minute, where no MIDI clock leads"),
+)
+
+SOUND: Final = (
+    Parameter("sound.volume", 0.0, 1.5, 0.8, "", "gain ahead of the limiter"),
+    Parameter("sound.brightness", 0.0, 1.0, 0.6, "", "cutoff of the voices' low-pass"),
+    Parameter("sound.space", 0.0, 1.0, 0.25, "", "share of the reverberation"),
+)
+
+MUSICIAN: Final = (
+    Parameter("musician", 0.0, 1.0, 1.0, "", "above one half the musician plays along"),
+    Parameter("musician.temperature", 0.2, 1.6, 0.95, "", "of its sampling"),
+    Parameter("musician.wait", 0.5, 16.0, 2.0, "beats", "silence of the performer after which it goes on"),
+    Parameter("musician.quantise", 0.0, 1.0, 0.5, "", "pull of its notes to the sixteenths of the beat"),
+    Parameter("musician.velocity", 0.0, 1.5, 0.9, "", "scale of its velocities"),
+)
+
+PARAMETERS: Final = (*LATENT, *EFFECTS, *STAGE, *SOUND, *MUSICIAN)
+INDEX: Final = {parameter.name: index for index, parameter in enumerate(PARAMETERS)}
+
+INSTRUMENTS: Final = ("piano", "pad", "pluck", "bass", "drums")  # of the numpy synth, and a part's names

@@ -1,0 +1,114 @@
+"""The patch: which input moves which parameter, through which curve."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Final
+
+from engine.core.parameters import INDEX, PARAMETERS
+from engine.core.show import Show
+from engine.core.state import Glide, ShowState
+from engine.core.units import TICKS_PER_SECOND
+
+CONTROL_TICKS: Final = 4  # levels move every 1/60 s
+_STEP_MS: Final = 1000.0 * CONTROL_TICKS / TICKS_PER_SECOND
+DIRECT: Final = "/chladni/parameter/"  # an address that sets a parameter in its own unit, without a route
+_SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
+
+# Each maps 0..1 onto 0..1 and rises. Products only: the same bits on every machine.
+CURVES: Final[dict[str, Callable[[float], float]]] = {
+    "linear": lambda x: x,
+    "exponential": lambda x: x * x * x,  # the usual cubic stand-in for an audio taper
+    "s": lambda x: x * x * (3.0 - 2.0 * x),
+}
+
+
+@lru_cache(maxsize=4096)
+def _matching(patterns: tuple[str, ...], address: str) -> tuple[int, ...]:
+    return tuple(index for index, pattern in enumerate(patterns) if fnmatchcase(address, pattern))
+
+
+def is_patched(show: Show, address: str) -> bool:
+    """Tell whether any route listens to the source."""
+    return bool(_matching(show.sources, address))
+
+
+def clamp(index: int, level: float) -> float:
+    """Return the level held within the parameter's range."""
+    parameter = PARAMETERS[index]
+    return min(max(level, parameter.minimum), parameter.maximum)
+
+
+def _share(smooth_ms: float) -> float:
+    """Return the share of the remaining way that a one-pole low-pass takes in one control step.
+
+    The implicit Euler step of y' = (x - y) / tau: dt / (tau + dt), stable for every tau and free of exp.
+    """
+    return _STEP_MS / (smooth_ms + _STEP_MS)
+
+
+def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
+    """Return the state after the source `address` has taken `value`, 0 to 1."""
+    if address.startswith(DIRECT) and address[len(DIRECT) :] in INDEX:
+        return glide(state, INDEX[address[len(DIRECT) :]], value, 1.0)
+    adding = state.adding
+    for number in _matching(show.sources, address):
+        route = show.route[number]
+        index = INDEX[route.to]
+        low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
+        level = low + (high - low) * CURVES[route.curve](min(max(value, 0.0), 1.0))
+        if route.mode == "set":
+            state = glide(state, index, level, _share(route.smooth_ms))
+        else:
+            adding = (*adding[:number], level, *adding[number + 1 :])
+    return state if adding is state.adding else replace(state, adding=adding)
+
+
+def glide(state: ShowState, index: int, level: float, share: float) -> ShowState:
+    """Return the state with a parameter on its way to `level`; the latest input wins over fades (LTP)."""
+    return replace(
+        state,
+        glides=(
+            *(other for other in state.glides if other.parameter != index),
+            Glide(index, clamp(index, level), share),
+        ),
+        fades=tuple(fade for fade in state.fades if fade.parameter != index),
+    )
+
+
+def move(show: Show, state: ShowState) -> ShowState:
+    """Return the state with fades, glides and additions one control step on, and the levels that result."""
+    if not (state.fades or state.glides or state.added != state.adding):
+        return state
+    bases = list(state.bases)
+    for fade in state.fades:
+        along = min((state.tick - fade.tick) / fade.ticks, 1.0) if fade.ticks else 1.0
+        bases[fade.parameter] = fade.start + (fade.end - fade.start) * CURVES["s"](along)
+    for item in state.glides:
+        base = bases[item.parameter]
+        bases[item.parameter] = base + (item.target - base) * item.share
+    added = list(state.added)
+    for number, target in enumerate(state.adding):
+        added[number] += (target - added[number]) * _share(show.route[number].smooth_ms)
+        if abs(target - added[number]) < _SETTLED:
+            added[number] = target
+    levels = list(bases)
+    for number, amount in enumerate(added):
+        if amount:
+            levels[INDEX[show.route[number].to]] += amount
+    settled = []
+    for item in state.glides:
+        parameter = PARAMETERS[item.parameter]
+        if abs(item.target - bases[item.parameter]) <= _SETTLED * (parameter.maximum - parameter.minimum):
+            bases[item.parameter] = item.target
+        else:
+            settled.append(item)
+    return replace(
+        state,
+        bases=tuple(bases),
+        added=tuple(added),
+        levels=tuple(clamp(index, level) for index, level in enumerate(levels)),
+        fades=tuple(fade for fade in state.fades if state.tick - fade.tick < fade.ticks),
+        glides=tuple(settled),
+    )

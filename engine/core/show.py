@@ -1,0 +1,242 @@
+"""A show file: parsed, checked whole, and explained where it is wrong."""
+
+import re
+import tomllib
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.core.parameters import INDEX, INSTRUMENTS, PARAMETERS
+from engine.core.units import TICKS_PER_SECOND
+
+
+class ShowError(ValueError):
+    """A show file is wrong: one line for each error says where, what was found and what would be right."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _parameter_name(name: str) -> str:
+    if name not in INDEX:
+        near = get_close_matches(name, INDEX, 1)
+        raise ValueError(f"no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return name
+
+
+class Part(_Table):
+    """Which instrument plays the notes of a source."""
+
+    source: str = Field("*", description="pattern of source names: midi:*, keys, performer, musician")
+    channel: int = Field(0, ge=0, le=16, description="1 to 16, or 0 for every channel")
+    instrument: Literal[INSTRUMENTS]  # type: ignore[valid-type]
+
+
+class Sound(_Table):
+    """The sound device and the instruments."""
+
+    device: Literal["auto", "jack", "miniaudio", "none"] = "auto"
+    block: int = Field(256, ge=32, le=4096, description="frames a block, where the device lets us choose")
+    device_latency_ms: float | None = Field(None, ge=0, le=1000, description="in place of what it reports")
+    soundfont: str | None = Field(None, description="an .sf2 file in place of the built-in instruments")
+    parts: tuple[Part, ...] = ()
+
+
+class Tempo(_Table):
+    """The transport."""
+
+    bpm: float = Field(96.0, ge=20, le=300)
+    beats_per_bar: int = Field(4, ge=1, le=16)
+
+
+class Performer(_Table):
+    """A recorded performance or MIDI file that plays while nobody else does."""
+
+    file: str
+    attract_s: float = Field(60.0, ge=0, description="it comes back after so long without live input")
+
+
+class Osc(_Table):
+    """OSC in and out, as host:port."""
+
+    listen: str | None = Field("127.0.0.1:9000", description="where to listen; other machines reach 0.0.0.0")
+    send: tuple[str, ...] = ()
+
+    @field_validator("listen", "send")
+    @classmethod
+    def _host_and_port(cls, value: Any) -> Any:
+        for address in [value] if isinstance(value, str) else value or ():
+            match = re.fullmatch(r"[^\s:]+:(\d{1,5})", address)
+            if not match or not 0 < int(match[1]) < 65536:
+                raise ValueError(f"{address!r} is no host:port, as in 127.0.0.1:9000")
+        return value
+
+
+class Midi(_Table):
+    """MIDI out."""
+
+    out: str | None = Field(None, description="part of the name of the port that hears the musician")
+
+
+class Safety(_Table):
+    """Limits for the audience's sake."""
+
+    flashes_per_second: float = Field(3.0, ge=0, le=25, description="of the strobe (WCAG 2.3.1: three)")
+
+
+class Route(_Table):
+    """Which input moves which parameter, through which curve."""
+
+    source: str = Field(alias="from", min_length=1, description="pattern of source addresses: /midi/*/cc/1")
+    to: Annotated[str, Field(description="a parameter's name")]
+    curve: Literal["linear", "exponential", "s"] = "linear"
+    range: tuple[float, float] | None = Field(None, description="levels at 0 and 1; else the parameter's")
+    smooth_ms: float = Field(20.0, ge=0, le=60_000, description="time constant towards a new level")
+    mode: Literal["set", "add"] = Field("set", description="set the level, or add to it")
+
+    _to_exists = field_validator("to")(_parameter_name)
+
+
+class Cue(_Table):
+    """A named set of levels, and how long it takes to reach them."""
+
+    number: float
+    name: str = ""
+    fade_s: float = Field(2.0, ge=0, le=3600)
+    follow_s: float | None = Field(None, ge=0, le=86_400, description="GO by itself so long after this GO")
+    levels: dict[str, float] = {}
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_fit(cls, levels: dict[str, float]) -> dict[str, float]:
+        for name, level in levels.items():
+            parameter = PARAMETERS[INDEX[_parameter_name(name)]]
+            if not parameter.minimum <= level <= parameter.maximum:
+                span = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
+                raise ValueError(f"{name} = {level:g} is outside {span}")
+        return levels
+
+
+class Show(_Table):
+    """A whole show."""
+
+    title: str
+    seed: int = Field(1, ge=0, lt=2**63)
+    fps: int = Field(30, ge=1, le=120)
+    sound_ms: float = Field(25.0, ge=1, le=2000, description="input to ear")
+    picture_ms: float = Field(100.0, ge=10, le=5000, description="input to screen")
+    generator: str = "impressionism"
+    musician: str | None = "piano"
+    sound: Sound = Sound()
+    tempo: Tempo = Tempo()
+    osc: Osc = Osc()
+    midi: Midi = Midi()
+    safety: Safety = Safety()
+    performer: Performer | None = None
+    route: tuple[Route, ...] = ()
+    cue: tuple[Cue, ...] = ()
+
+    @field_validator("fps")
+    @classmethod
+    def _whole_ticks(cls, fps: int) -> int:
+        if TICKS_PER_SECOND % fps:
+            rates = ", ".join(str(n) for n in range(1, 121) if TICKS_PER_SECOND % n == 0 and n >= 12)
+            raise ValueError(f"{fps} does not divide {TICKS_PER_SECOND}; these do: {rates}")
+        return fps
+
+    @model_validator(mode="after")
+    def _cues_ascend(self) -> Self:
+        numbers = [cue.number for cue in self.cue]
+        if numbers != sorted(set(numbers)):
+            raise ValueError(f"cue numbers are to ascend, found {', '.join(f'{n:g}' for n in numbers)}")
+        return self
+
+    @property
+    def frame_ticks(self) -> int:
+        """Length of a frame in ticks."""
+        return TICKS_PER_SECOND // self.fps
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The routes' source patterns, in their order."""
+        return tuple(route.source for route in self.route)
+
+
+def parse(text: str, name: str) -> Show:
+    """Return the show of a TOML text; `name` stands before each error. Raise ShowError."""
+    try:
+        return Show.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f"{name}:{line[1]}" if line else f"{name}:{text.count(chr(10)) + 1}"
+        raise ShowError(f"{place}: this is no TOML: {error}") from None
+    except ValidationError as error:
+        lines = [_explain(text, name, item) for item in error.errors()]
+        raise ShowError("\n".join(lines)) from None
+
+
+def _explain(text: str, name: str, error: Any) -> str:
+    path = [part for part in error["loc"] if part != "float" and part != "str"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(str(path[-1]), _keys_beside(path), 1)
+        message = "no such key" + (f"; did you mean {near[0]!r}?" if near else "")
+    elif error["type"] == "missing":
+        message = "this key is missing"
+    elif error["type"] != "value_error":
+        message = f"{message}, found {error['input']!r}"
+    return f"{name}:{line_of(text, path)}: {key or 'show'}: {message}"
+
+
+def _keys_beside(path: list[Any]) -> list[str]:
+    model: Any = Show
+    for part in path[:-1]:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _model_in(model.model_fields[part].annotation)
+    return [field.alias or key for key, field in getattr(model, "model_fields", {}).items()]
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_model_in(inner) for inner in getattr(annotation, "__args__", ())]
+    return next((model for model in found if model), None)
+
+
+def line_of(text: str, path: list[Any]) -> int:
+    """Return the number of the line that sets the key at `path`, or of the nearest table around it.
+
+    tomllib keeps no positions, so this walks the table headers and the keys at line starts; a key within
+    an inline table is found at the line of the outer key.
+    """
+    best, best_depth = 1, 0
+    table: list[Any] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$", line)
+        key = re.match(r'\s*([A-Za-z0-9_.-]+|"[^"]+")\s*=', line)
+        if header:
+            if header[1] == "[[":
+                counts[header[2]] = counts.get(header[2], -1) + 1
+            names = header[2].replace('"', "").split(".")
+            table = []
+            for end, part in enumerate(names, 1):
+                index = counts.get(".".join(names[:end]))
+                table += [part] if index is None else [part, index]
+            here = table
+        elif key:
+            name = key[1]
+            here = [*table, *([name.strip('"')] if name.startswith('"') else [name])]
+        else:
+            continue
+        depth = 0
+        while depth < min(len(here), len(path)) and here[depth] == path[depth]:
+            depth += 1
+        if depth == len(here) and depth > best_depth:
+            best, best_depth = number, depth
+    return best

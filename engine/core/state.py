@@ -1,0 +1,173 @@
+"""The whole state of a running show, frozen, and its digest."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from engine.core.events import PhraseNote
+from engine.core.jobs import SoundEvent
+from engine.core.parameters import PARAMETERS
+from engine.core.show import Show
+
+PERFORMER = "performer"  # the source of a recorded performance
+MUSICIAN = "musician"  # the source of the music model
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A sounding key: who holds it, the lane and instrument that it sounds on."""
+
+    source: str
+    channel: int
+    note: int
+    lane: int
+    instrument: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One channel of one source, and the instrument that plays it."""
+
+    source: str
+    channel: int
+    instrument: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fade:
+    """A base level on its way from `start` to `end`, begun at `tick`, over `ticks`."""
+
+    parameter: int
+    start: float
+    end: float
+    tick: int
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Glide:
+    """A base level that follows an input: each control step takes `share` of the way to `target`."""
+
+    parameter: int
+    target: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Beats over samples: a line through (`sample`, `beat`), running at `bpm`.
+
+    `pulses` are the samples of the latest MIDI clock pulses (at most a beat of them), `taps` those of the
+    latest taps; while `pulses` is not empty the MIDI clock leads.
+    """
+
+    running: bool
+    bpm: float
+    sample: int
+    beat: float
+    pulses: tuple[int, ...] = ()
+    taps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The way through the seeds: between `index` and `index` + 1, `phase` of the way; the noise likewise."""
+
+    index: int = 0
+    phase: float = 0.0
+    noise_index: int = 0
+    noise_phase: float = 0.0
+    jump: float = 0.0  # the level of walk.jump at the last control step
+
+
+@dataclass(frozen=True, slots=True)
+class Strobe:
+    """`since` counts the ticks since the last flash began; `phase` runs to 1 between two flashes."""
+
+    phase: float = 0.0
+    since: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Musician:
+    """The musician as the core sees it.
+
+    `plan` holds the notes not yet begun, `sounding` those begun, as (end sample, note). `request` is the
+    number of the last phrase asked for, `waiting` whether its answer is still out, `planned` the tick up
+    to which phrases were asked for, `last_phrase` the notes of the latest answer with its first tick, to
+    be repeated when none comes. `heard_sample` is when the performer was last heard.
+    """
+
+    playing: bool = False
+    request: int = 0
+    waiting: bool = False
+    requested: int = 0
+    planned: int = 0
+    plan: tuple[PhraseNote, ...] = ()
+    sounding: tuple[tuple[int, int], ...] = ()
+    last_phrase: tuple[PhraseNote, ...] = ()
+    last_start: int = 0
+    heard_sample: int = -(1 << 40)
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the musician is told: a note of the performer, or, where `request` is above 0, a request."""
+
+    sample: int
+    on: bool
+    note: int
+    velocity: float
+    request: int = 0
+    end_tick: int = 0
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShowState:
+    """Everything that decides what is seen and heard from here on.
+
+    `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
+    them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
+    goes to; `levels` are the results. A sound event names a lane by its place in `lanes`. `sounds` and
+    `heard` are the jobs of the present tick.
+    """
+
+    tick: int
+    bases: tuple[float, ...]
+    levels: tuple[float, ...]
+    added: tuple[float, ...]
+    adding: tuple[float, ...]
+    fades: tuple[Fade, ...]
+    glides: tuple[Glide, ...]
+    keys: tuple[Key, ...]
+    lanes: tuple[Lane, ...]
+    transport: Transport
+    walk: Walk
+    strobe: Strobe
+    musician: Musician
+    cue: int
+    follow_tick: int
+    live_tick: int
+    sounds: tuple[SoundEvent, ...] = ()
+    heard: tuple[Heard, ...] = ()
+
+    def digest(self) -> str:
+        """Return a digest of every bit of the state (`repr` of a float is exact and portable)."""
+        return blake2b(repr(self).encode(), digest_size=16).hexdigest()
+
+
+NEVER = -(1 << 40)
+
+
+def initial(show: Show) -> ShowState:
+    """Return the state before the first tick."""
+    bases = tuple(
+        show.tempo.bpm if parameter.name == "tempo" else parameter.default for parameter in PARAMETERS
+    )
+    zeros = (0.0,) * len(show.route)
+    return ShowState(
+        tick=0, bases=bases, levels=bases, added=zeros, adding=zeros, fades=(), glides=(), keys=(), lanes=(),
+        transport=Transport(True, show.tempo.bpm, 0, 0.0), walk=Walk(), strobe=Strobe(), musician=Musician(),
+        cue=-1, follow_tick=NEVER, live_tick=NEVER,
+    )  # fmt: skip

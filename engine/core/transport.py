@@ -1,0 +1,88 @@
+"""The transport: beats over samples, led by the tempo parameter, by taps or by MIDI clock."""
+
+from dataclasses import replace
+from typing import Final
+
+from engine.core.parameters import INDEX
+from engine.core.patch import clamp
+from engine.core.state import ShowState, Transport
+from engine.core.units import SAMPLE_RATE
+
+_TEMPO: Final = INDEX["tempo"]
+PULSES_PER_BEAT: Final = 24  # MIDI 1.0, Timing Clock
+_CLOCK_LOST_SAMPLES: Final = SAMPLE_RATE // 2  # pulses slower than 5 bpm are no clock
+_TAP_LOST_SAMPLES: Final = 2 * SAMPLE_RATE
+_TAPS: Final = 5
+
+
+def beat_at(transport: Transport, sample: float) -> float:
+    """Return the beat at a sample."""
+    if not transport.running:
+        return transport.beat
+    return transport.beat + (sample - transport.sample) * transport.bpm / (60.0 * SAMPLE_RATE)
+
+
+def sample_at(transport: Transport, beat: float) -> float:
+    """Return the sample of a beat, as the transport runs now."""
+    return transport.sample + (beat - transport.beat) * 60.0 * SAMPLE_RATE / transport.bpm
+
+
+def _anchored(transport: Transport, sample: int, bpm: float) -> Transport:
+    return replace(transport, sample=sample, beat=beat_at(transport, sample), bpm=bpm)
+
+
+def run(state: ShowState, sample: int, running: bool, beat: float | None = None) -> ShowState:
+    """Return the state with the transport started or stopped at a sample, and set to `beat` if given."""
+    transport = _anchored(state.transport, sample, state.transport.bpm)
+    if beat is not None:
+        transport = replace(transport, beat=beat)
+    return replace(state, transport=replace(transport, running=running))
+
+
+def pulse(state: ShowState, sample: int) -> ShowState:
+    """Return the state after a pulse of MIDI clock.
+
+    The tempo is the mean over the last beat of pulses, and the beat moves by exactly a 24th at each pulse:
+    a pulse's own jitter moves the phase by no more than itself.
+    """
+    transport = state.transport
+    pulses = transport.pulses
+    if pulses and sample - pulses[-1] > _CLOCK_LOST_SAMPLES:
+        pulses = ()
+    if not pulses:
+        transport = _anchored(transport, sample, transport.bpm)
+        return replace(state, transport=replace(transport, pulses=(sample,)))
+    bpm = transport.bpm
+    span = sample - pulses[0]
+    if span > 0:
+        bpm = clamp(_TEMPO, 60.0 * SAMPLE_RATE * len(pulses) / (PULSES_PER_BEAT * span))
+    beat = transport.beat + (1.0 / PULSES_PER_BEAT if transport.running else 0.0)
+    pulses = (*pulses[-(PULSES_PER_BEAT - 1) :], sample)
+    return replace(state, transport=replace(transport, bpm=bpm, sample=sample, beat=beat, pulses=pulses))
+
+
+def tap(state: ShowState, sample: int) -> ShowState:
+    """Return the state after a tap of the tempo key: two taps or more, up to five, set the tempo."""
+    taps = state.transport.taps
+    if taps and not 0 < sample - taps[-1] < _TAP_LOST_SAMPLES:
+        taps = ()
+    taps = (*taps[-(_TAPS - 1) :], sample)
+    state = replace(state, transport=replace(state.transport, taps=taps))
+    if len(taps) < 2:
+        return state
+    bpm = clamp(_TEMPO, 60.0 * SAMPLE_RATE * (len(taps) - 1) / (taps[-1] - taps[0]))
+    bases = (*state.bases[:_TEMPO], bpm, *state.bases[_TEMPO + 1 :])
+    levels = (*state.levels[:_TEMPO], bpm, *state.levels[_TEMPO + 1 :])
+    return replace(state, bases=bases, levels=levels)
+
+
+def keep_tempo(state: ShowState, sample: int) -> ShowState:
+    """Return the state with the tempo parameter taken up, unless MIDI clock leads."""
+    transport = state.transport
+    if transport.pulses:
+        if sample - transport.pulses[-1] <= _CLOCK_LOST_SAMPLES:
+            return state
+        transport = replace(transport, pulses=())
+    elif transport.bpm == state.levels[_TEMPO]:
+        return state
+    return replace(state, transport=_anchored(transport, sample, state.levels[_TEMPO]))

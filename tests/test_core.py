@@ -1,0 +1,386 @@
+"""The core: pure, deterministic, and right about notes, cues, the patch, the transport and the musician."""
+
+import ast
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core import events as ev
+from engine.core import patch
+from engine.core.advance import advance, attracting, close, open_tick, receive
+from engine.core.events import Event
+from engine.core.jobs import SoundKind
+from engine.core.latent import FLASH_TICKS, frame_job, mix64
+from engine.core.parameters import EFFECTS, INDEX, PARAMETERS
+from engine.core.show import Show, parse
+from engine.core.state import MUSICIAN, PERFORMER, ShowState, initial
+from engine.core.transport import beat_at
+from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
+
+CORE = Path(ev.__file__).parent
+EDGES = {
+    "asyncio", "ctypes", "io", "logging", "multiprocessing", "numpy", "onnxruntime", "os", "pathlib",
+    "pygame",    "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading",
+    "time", "datetime", "urllib", "uuid", "mido", "pythonosc", "cv2",
+}  # fmt: skip
+
+
+def show(**changes: object) -> Show:
+    return Show.model_validate({"title": "test", "musician": None} | changes)
+
+
+def run(
+    a_show: Show, ticks: int, happened: dict[int, list[tuple[str, ev.Body]]] | None = None
+) -> list[ShowState]:
+    """Return the states after each tick; each body is stamped at the start of its tick."""
+    states, state, sequence = [], initial(a_show), 0
+    for tick in range(ticks):
+        now = []
+        for source, body in (happened or {}).get(tick, []):
+            now.append(Event(tick, 0, source, sequence, body))
+            sequence += 1
+        state = advance(a_show, state, now)
+        states.append(state)
+    return states
+
+
+def level(state: ShowState, name: str) -> float:
+    return state.levels[INDEX[name]]
+
+
+@pytest.mark.parametrize("file", sorted(CORE.glob("*.py")), ids=lambda file: file.name)
+def test_core_imports_no_edge(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            assert node.level == 0, "relative import"
+        for name in names:
+            assert name.split(".")[0] not in EDGES, f"{file.name} imports {name}"
+            if name.startswith("engine"):
+                assert name.startswith("engine.core"), f"{file.name} imports {name}"
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
+        assert called not in ("open", "print", "input", "exec", "eval", "__import__")
+
+
+def test_a_note_sounds_at_its_stamp_plus_the_contract_to_the_sample() -> None:
+    a_show = show(sound_ms=10)
+    state = initial(a_show)
+    event = Event(0, 137, "midi:a", 0, ev.NoteOn(1, 60, 0.5))
+    (sound,) = receive(a_show, state, event).sounds
+    assert sound.sample == 137 + 480
+    late = Event(40, -350, "midi:a", 0, ev.NoteOn(1, 60, 0.5))  # stamped before its tick opened
+    (sound,) = receive(a_show, replace(state, tick=40), late).sounds
+    assert sound.sample == 40 * TICK_SAMPLES - 350 + 480
+
+
+def test_a_lost_source_leaves_no_key_down() -> None:
+    a_show = show()
+    keys = [("midi:a", ev.NoteOn(c, n, 0.8)) for c in (1, 2) for n in (60, 64)]
+    others = [("midi:b", ev.NoteOn(1, 60, 0.8))]
+    final = run(a_show, 5, {0: keys + others, 2: [("midi:a", ev.Release())]})
+    assert {(key.source, key.note) for key in final[-1].keys} == {("midi:b", 60)}
+    released = {sound.lane for sound in final[2].sounds if sound.kind == SoundKind.RELEASE}
+    assert released == {0, 1}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.sampled_from("ab"), st.booleans(), st.integers(0, 127)), max_size=80
+    )
+)
+def test_every_note_on_is_followed_by_its_off(moves: list[tuple[int, str, bool, int]]) -> None:
+    happened: dict[int, list[tuple[str, ev.Body]]] = {}
+    for tick, source, down, note in moves:
+        body = ev.NoteOn(1, note, 0.5) if down else ev.NoteOff(1, note, 0.5)
+        happened.setdefault(tick, []).append((source, body))
+    happened[50] = [(source, ev.Release()) for source in "ab"]
+    states = run(show(), 52, happened)
+    assert states[-1].keys == ()
+    down: set[tuple[int, int]] = set()
+    for state in states:
+        for sound in state.sounds:
+            if sound.kind == SoundKind.NOTE_ON:
+                down.add((sound.lane, sound.note))
+            elif sound.kind == SoundKind.NOTE_OFF:
+                down.discard((sound.lane, sound.note))
+            elif sound.kind == SoundKind.RELEASE:
+                down = {key for key in down if key[0] != sound.lane}
+    assert not down
+
+
+def test_no_more_keys_than_the_bound() -> None:
+    keys = [("a", ev.NoteOn(c, n, 0.5)) for c in range(1, 3) for n in range(128)]
+    state = run(show(), 1, {0: keys})[-1]
+    assert len(state.keys) == 128
+    assert sum(sound.kind == SoundKind.NOTE_OFF for sound in state.sounds) == 128
+
+
+def test_a_cue_fades_over_its_time_along_the_s_curve() -> None:
+    a_show = show(cue=[{"number": 1, "fade_s": 1.0, "levels": {"psi": 1.5}}])
+    states = run(a_show, 300, {0: [("keys", ev.Go())]})
+    start = PARAMETERS[INDEX["psi"]].default
+    assert level(states[120], "psi") == pytest.approx((start + 1.5) / 2, abs=1e-9)
+    assert level(states[244], "psi") == 1.5
+    assert states[-1].fades == ()
+    rising = [level(state, "psi") for state in states]
+    assert rising == sorted(rising)
+
+
+def test_go_back_and_follow() -> None:
+    cues = [{"number": n, "fade_s": 0.0, "levels": {"psi": n / 4}} for n in (1, 2, 3)]
+    cues[2]["follow_s"] = 0.5
+    a_show = show(cue=cues)
+    go, back = [("keys", ev.Go())], [("keys", ev.Back())]
+    states = run(a_show, 200, {0: go, 10: go, 20: back, 30: go, 40: go, 50: go})
+    assert [states[tick].cue for tick in (5, 15, 25, 35, 45, 55)] == [0, 1, 0, 1, 2, 2]
+    assert states[45 + 120].cue == 0, "the last cue follows on to the first"
+
+
+def test_the_latest_input_wins_over_a_fade() -> None:
+    a_show = show(
+        cue=[{"number": 1, "fade_s": 2.0, "levels": {"psi": 1.5}}],
+        route=[{"from": "/midi/*/cc/7", "to": "psi", "range": [0, 1], "smooth_ms": 0}],
+    )
+    states = run(a_show, 700, {0: [("k", ev.Go())], 100: [("midi:a", ev.Control("/midi/1/cc/7", 0.25))]})
+    assert level(states[-1], "psi") == 0.25
+
+
+def test_a_route_of_mode_add_comes_on_top() -> None:
+    a_show = show(
+        route=[{"from": "/notes/velocity", "to": "psi", "range": [0, 0.5], "mode": "add", "smooth_ms": 0}]
+    )
+    on, off = [("k", ev.NoteOn(1, 60, 1.0))], [("k", ev.NoteOff(1, 60, 0.0))]
+    states = run(a_show, 60, {10: on, 40: off})
+    assert level(states[30], "psi") == pytest.approx(0.7 + 0.5)
+    assert level(states[59], "psi") == pytest.approx(0.7)
+
+
+@given(st.sampled_from(sorted(patch.CURVES)), st.floats(0, 1), st.floats(0, 1))
+def test_curves_rise_within_their_range(name: str, a: float, b: float) -> None:
+    curve = patch.CURVES[name]
+    assert curve(0.0) == 0.0
+    assert curve(1.0) == 1.0
+    assert 0.0 <= curve(a) <= 1.0
+    assert (curve(a) <= curve(b)) if a <= b else (curve(b) <= curve(a))
+
+
+@given(st.floats(allow_nan=False), st.floats(0, 60_000))
+def test_levels_stay_in_range_and_settle(value: float, smooth_ms: float) -> None:
+    a_show = show(route=[{"from": "/x", "to": "psi", "smooth_ms": smooth_ms}])
+    for state in run(a_show, 48, {0: [("osc", ev.Control("/x", value))]}):
+        assert 0.0 <= level(state, "psi") <= 1.5
+
+
+def test_a_parameter_has_an_address_of_its_own() -> None:
+    body = ev.Control("/chladni/parameter/feedback.rotate", 7.5)
+    assert level(run(show(), 8, {0: [("osc", body)]})[-1], "feedback.rotate") == 7.5
+
+
+def test_taps_set_the_tempo() -> None:
+    taps = {tick: [("keys", ev.Tap())] for tick in (0, 120, 240, 360)}  # every half second
+    states = run(show(), 400, taps)
+    assert states[-1].transport.bpm == pytest.approx(120.0)
+
+
+def test_midi_clock_leads_and_lets_go() -> None:
+    period = 60 * SAMPLE_RATE / (125 * 24)
+    a_show = show()
+    state, pulse = initial(a_show), 0
+    for tick in range(960):
+        now = []
+        while tick < 720 and pulse * period < (tick + 1) * TICK_SAMPLES:
+            offset = round(pulse * period) - tick * TICK_SAMPLES
+            now.append(Event(tick, offset, "midi:a", pulse, ev.ClockPulse()))
+            pulse += 1
+        state = advance(a_show, state, now)
+        if tick == 719:
+            assert state.transport.bpm == pytest.approx(125.0, rel=1e-3)
+            assert beat_at(state.transport, 720 * TICK_SAMPLES) == pytest.approx(6.25, abs=0.05)
+    assert state.transport.pulses == ()
+    assert state.transport.bpm == 96.0, "the tempo parameter leads again"
+
+
+def test_transport_stops_continues_and_locates() -> None:
+    happened = {
+        100: [("m", ev.Stop())],
+        200: [("m", ev.SongPosition(16)), ("m", ev.Continue())],
+        300: [("m", ev.Start())],
+    }
+    states = run(show(tempo={"bpm": 120}), 400, happened)
+    assert beat_at(states[150].transport, 151 * TICK_SAMPLES) == pytest.approx(100 / 120)
+    assert beat_at(states[199 + 60].transport, 260 * TICK_SAMPLES) == pytest.approx(4 + 60 / 120)
+    assert beat_at(states[359].transport, 360 * TICK_SAMPLES) == pytest.approx(60 / 120)
+
+
+@given(st.floats(0, 25), st.floats(0.5, 25))
+def test_the_strobe_never_flashes_faster_than_the_limit(rate: float, limit: float) -> None:
+    a_show = show(
+        safety={"flashes_per_second": limit},
+        cue=[{"number": 1, "fade_s": 0, "levels": {"strobe": 1.0, "strobe.rate": rate}}],
+    )
+    states = run(a_show, 600, {0: [("k", ev.Go())]})
+    starts = [a.tick for a, b in zip(states[1:], states, strict=False) if a.strobe.since < b.strobe.since]
+    assert all(b - a >= TICKS_PER_SECOND / limit for a, b in itertools.pairwise(starts))
+    if rate >= 4.0 and limit >= 4.0:
+        assert len(starts) >= 5
+
+
+def test_a_flash_is_white_for_its_time_only() -> None:
+    a_show = show(cue=[{"number": 1, "fade_s": 0, "levels": {"strobe": 0.8, "strobe.rate": 2.0}}])
+    at = [effect.name for effect in EFFECTS].index("strobe")
+    states = run(a_show, 480, {0: [("k", ev.Go())]})
+    lit = [frame_job(a_show, state).effects[at] for state in states]
+    assert set(lit) == {0.0, 0.8}
+    assert sum(value > 0 for value in lit) <= 5 * FLASH_TICKS
+
+
+def test_the_walk_moves_with_the_beat_and_jumps() -> None:
+    a_show = show(tempo={"bpm": 120}, cue=[{"number": 1, "fade_s": 0, "levels": {"walk.speed": 0.5}}])
+    states = run(a_show, 960, {0: [("k", ev.Go())]})
+    job = frame_job(a_show, states[-1])
+    assert states[-1].walk.index == 4 or states[-1].walk.phase > 0.9  # 8 beats at half a seed a beat
+    assert job.seed_a == mix64(a_show.seed, states[-1].walk.index)
+    assert job.seed_b != job.seed_a
+    jump = ev.Control("/chladni/parameter/walk.jump", 1.0)
+    assert run(a_show, 8, {0: [("osc", jump)]})[-1].walk.index >= 1 << 20
+
+
+def test_the_performer_steps_aside_and_comes_back() -> None:
+    a_show = show(performer={"file": "x.mid", "attract_s": 1.0})
+    played = [(PERFORMER, ev.NoteOn(1, 60, 0.5))]
+    happened = {0: played, 10: [("keys", ev.NoteOn(1, 72, 0.5))], 20: played, 300: played}
+    states = run(a_show, 310, happened)
+    assert [key.source for key in states[5].keys] == [PERFORMER]
+    assert [key.source for key in states[25].keys] == ["keys"]
+    assert not attracting(a_show, states[200])
+    assert PERFORMER in [key.source for key in states[305].keys]
+
+
+def musical(**changes: object) -> Show:
+    return show(musician="piano", tempo={"bpm": 120}, **changes)
+
+
+def requests(states: list[ShowState]) -> list[tuple[int, int]]:
+    return [(h.request, h.sample // TICK_SAMPLES) for s in states for h in s.heard if h.request]
+
+
+def test_the_musician_goes_on_after_the_wait_on_a_beat_and_yields_to_a_key() -> None:
+    a_show = musical()
+    happened = {0: [("k", ev.NoteOn(1, 60, 0.5))], 60: [("k", ev.NoteOff(1, 60, 0.5))]}
+    states = run(a_show, 700, happened)
+    number, start = requests(states)[0]
+    assert start % 120 == 0, "a phrase begins on a beat"
+    assert start >= 60 + 2 * 120 - 1
+    notes = tuple(ev.PhraseNote(start + 13 * n, 7, 64 + n, 0.7, 40) for n in range(20))
+    state, heard = states[start - 10 - 1], []
+    for tick in range(start - 10, start + 200):
+        now = [Event(tick, 0, MUSICIAN, 0, ev.Phrase(number, notes))] if tick == start - 10 else []
+        if tick == start + 100:
+            now = [Event(tick, 0, "k", 1, ev.NoteOn(1, 50, 0.9))]
+        state = advance(a_show, state, now)
+        heard += [s for s in state.sounds if s.kind == SoundKind.NOTE_ON]
+    lane = next(n for n, lane in enumerate(state.lanes) if lane.source == MUSICIAN)
+    played = [s.sample - samples_from_ms(a_show.sound_ms) for s in heard if s.lane == lane]
+    assert 7 <= len(played) <= 9
+    assert all(sample < (start + 101) * TICK_SAMPLES for sample in played), "none after the key went down"
+    assert state.musician.plan == ()
+    assert not state.musician.playing
+    for _ in range(100):
+        state = advance(a_show, state, ())
+    assert [key.source for key in state.keys] == ["k"], "no note of the musician hangs"
+
+
+def test_a_silent_musician_has_its_last_phrase_repeated() -> None:
+    a_show = musical()
+    state, answered, repeated = initial(a_show), False, []
+    for tick in range(2400):
+        now = []
+        if not answered and state.musician.waiting:
+            start = state.musician.requested
+            notes = (ev.PhraseNote(start + 10, 0, 60, 0.5, 20), ev.PhraseNote(start + 70, 0, 67, 0.5, 20))
+            now, answered = [Event(tick, 0, MUSICIAN, 0, ev.Phrase(state.musician.request, notes))], True
+        state = advance(a_show, state, now)
+        repeated += [s.note for s in state.sounds if s.kind == SoundKind.NOTE_ON]
+    assert state.musician.repeats >= 5
+    assert repeated[:6] == [60, 67] * 3
+    assert len(state.musician.plan) < 20
+
+
+def test_a_stale_phrase_is_let_go() -> None:
+    a_show = musical()
+    states = run(a_show, 700)
+    number, start = requests(states)[0]
+    state = next(s for s in states if s.musician.request == number)
+    stale = Event(state.tick, 0, MUSICIAN, 0, ev.Phrase(number - 1, (ev.PhraseNote(start, 0, 60, 1.0, 9),)))
+    assert receive(a_show, state, stale).musician.plan == ()
+
+
+BODIES = st.one_of(
+    st.builds(ev.NoteOn, st.integers(1, 16), st.integers(0, 127), st.floats(0.01, 1)),
+    st.builds(ev.NoteOff, st.integers(1, 16), st.integers(0, 127), st.floats(0, 1)),
+    st.builds(ev.Control, st.sampled_from(["/x", "/y", "/midi/1/cc/1"]), st.floats(-2, 2)),
+    st.builds(ev.Bend, st.integers(1, 16), st.floats(-48, 48)),
+    st.builds(ev.Sustain, st.integers(1, 16), st.floats(0, 1)),
+    st.builds(ev.Program, st.integers(1, 16), st.integers(0, 127)),
+    st.sampled_from(
+        [ev.Go(), ev.Back(), ev.Tap(), ev.Start(), ev.Stop(), ev.Continue(), ev.ClockPulse(), ev.Release()]
+    ),
+    st.builds(ev.SongPosition, st.integers(0, 16383)),
+)
+HAPPENED = st.dictionaries(
+    st.integers(0, 300), st.lists(st.tuples(st.sampled_from(["a", "midi:b", PERFORMER]), BODIES), max_size=4)
+)
+BUSY = musical(
+    performer={"file": "x.mid", "attract_s": 0.5},
+    route=[
+        {"from": "/x", "to": "psi"},
+        {"from": "/notes/*", "to": "hue", "mode": "add"},
+        {"from": "/beat", "to": "bloom", "curve": "s"},
+    ],
+    cue=[{"number": 1, "fade_s": 0.3, "follow_s": 0.5, "levels": {"psi": 0.2, "class": 1.5}}],
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(HAPPENED, st.integers(1, 300))
+def test_rolled_back_and_played_again_it_reaches_the_same_bits(
+    happened: dict[int, list[tuple[str, ev.Body]]], back_to: int
+) -> None:
+    """Play, roll back, play the rest again; and play it event by event as the session does."""
+    states = run(BUSY, 320, happened)
+    state, sequence = states[back_to - 1], sum(len(v) for k, v in happened.items() if k < back_to)
+    for tick in range(back_to, 320):
+        state = open_tick(state)
+        for source, body in happened.get(tick, []):
+            state = receive(BUSY, state, Event(tick, 0, source, sequence, body))
+            sequence += 1
+        state = close(BUSY, state)
+        assert state.digest() == states[tick].digest()
+
+
+def test_the_digest_sees_one_bit() -> None:
+    state = initial(show())
+    nudged = (*state.bases[:-1], state.bases[-1] + 2**-52)
+    assert state.digest() != replace(state, bases=nudged).digest()
+
+
+@given(st.lists(BODIES, max_size=20))
+def test_bodies_survive_the_recording(bodies: list[ev.Body]) -> None:
+    import json
+
+    for body in bodies:
+        assert ev.decode(json.loads(json.dumps(ev.encode(body)))) == body
+
+
+def test_the_shipped_shows_are_right() -> None:
+    for path in (Path(__file__).parent.parent / "shows").glob("*.toml"):
+        shipped = parse(path.read_text(), path.name)
+        assert len(shipped.cue) >= 3
+        assert samples_from_ms(shipped.picture_ms) > shipped.frame_ticks * TICK_SAMPLES

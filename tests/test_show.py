@@ -1,0 +1,82 @@
+"""Show files: what is right is taken, what is wrong is named with its line and its remedy."""
+
+import json
+
+import pytest
+
+from engine.core.show import ShowError, line_of, parse
+
+GOOD = """
+title = "A show"
+fps = 60
+
+[tempo]
+bpm = 120
+
+[[route]]
+from = "/midi/*/cc/1"
+to = "psi"
+
+[[cue]]
+number = 1
+
+[cue.levels]
+psi = 0.5
+"feedback.zoom" = 1.0
+"""
+
+
+def error(text: str) -> str:
+    with pytest.raises(ShowError) as caught:
+        parse(text, "a.toml")
+    return str(caught.value)
+
+
+def test_a_good_show() -> None:
+    show = parse(GOOD, "a.toml")
+    assert show.frame_ticks == 4
+    assert show.route[0].source == "/midi/*/cc/1"
+    assert show.cue[0].levels == {"psi": 0.5, "feedback.zoom": 1.0}
+
+
+def test_a_show_survives_the_recording() -> None:
+    show = parse(GOOD, "a.toml")
+    again = type(show).model_validate(json.loads(json.dumps(show.model_dump(mode="json", by_alias=True))))
+    assert again == show
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "expected"),
+    [
+        ("fps = 60", "fps = 50", "a.toml:3: fps: 50 does not divide 240; these do: 12, 15, 16"),
+        ("bpm = 120", "bpn = 120", "a.toml:6: tempo.bpn: no such key; did you mean 'bpm'?"),
+        (
+            "bpm = 120",
+            "bpm = 1000",
+            "a.toml:6: tempo.bpm: input should be less than or equal to 300, found 1000",
+        ),
+        ('to = "psi"', 'to = "pssi"', "a.toml:10: route[0].to: no parameter 'pssi'; did you mean 'psi'?"),
+        ("psi = 0.5", "psi = 7", "cue[0].levels: psi = 7 is outside 0 to 1.5"),
+        ("number = 1", 'name = "x"', "a.toml:12: cue[0].number: this key is missing"),
+        ('title = "A show"', "", "a.toml:1: title: this key is missing"),
+        ("fps = 60", "fps = ", "a.toml:3: this is no TOML"),
+        ("[tempo]", '[osc]\nlisten = "nowhere"\n[tempo]', "a.toml:6: osc.listen: 'nowhere' is no host:port"),
+    ],
+)
+def test_an_error_names_line_key_found_and_remedy(wrong: str, right: str, expected: str) -> None:
+    assert expected in error(GOOD.replace(wrong, right, 1))
+
+
+def test_every_error_is_named_at_once() -> None:
+    lines = error('title = "x"\nfps = 7\nsound_ms = "soon"\n').splitlines()
+    assert [line.split(":")[1] for line in lines] == ["2", "3"]
+
+
+def test_cue_numbers_ascend() -> None:
+    assert "ascend, found 2, 1" in error('title = "x"\n[[cue]]\nnumber = 2\n[[cue]]\nnumber = 1\n')
+
+
+def test_lines_of_tables_arrays_and_sub_tables() -> None:
+    assert line_of(GOOD, ["cue", 0, "levels", "psi"]) == 16
+    assert line_of(GOOD, ["cue", 0, "levels", "feedback.zoom"]) == 17
+    assert line_of(GOOD, ["route", 0]) == 8

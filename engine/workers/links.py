@@ -1,0 +1,140 @@
+"""What each worker is joined to: its rings, its board, and the layout of their records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.jobs import FrameJob, SoundEvent, SoundKind
+from engine.core.parameters import DIRECTIONS, EFFECTS
+from engine.workers.shared import Board, FrameStore, Ring
+
+MAX_CLASSES = 16
+
+# sample, due_us (monotonic, by the clock's present reckoning), kind, lane, note, instrument, value
+SOUND_EVENT = "qdiiiid"
+# device frame, kind, port, length, data: MIDI bytes, or a port's name in UTF-8
+MIDI_IN = "qiii64s"
+MIDI_BYTES, MIDI_PORT_OPENED, MIDI_PORT_LOST = 0, 1, 2
+# show sample at which the bytes are due, length, data
+MIDI_OUT = "qi8s"
+# tick, frame, deadline_us, seeds a and b, style seed, noise seed, number of classes, then the floats
+FRAME_JOB = f"qqdQQQQi{1 + 3 + 2 + MAX_CLASSES + DIRECTIONS + len(EFFECTS)}d"
+# tick, offset, kind, note, value (velocity); for a request: request, end tick, temperature behind them
+HEARD = "qqiidqqd"
+HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_REQUEST = 0, 1, 2
+# request, tick, offset, note (-1: the phrase is complete), velocity, length in ticks
+PHRASE_NOTE = "qqqidq"
+
+# Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life,
+# `ready` becomes 1 when it can work, `stop` is set by the main process.
+COMMON = ("heartbeat_us", "ready", "stop")
+SOUND_CELLS = (
+    *COMMON,
+    "epoch",  # counts openings of a device; 0 before the first
+    "kind",  # index into DEVICE_KINDS
+    "rate", "block", "latency_frames",  # of the device, in its own frames per second and frames
+    "frame", "frame_us", "frame_period_us",  # published together: the DLL's line through (frame, time)
+    "origin_epoch", "origin_frame",  # written by the main process: the device frame of show sample 0
+    "underruns", "late_events", "voices", "peak", "refused",
+    "load",  # share of the block's time that the last callback took
+)  # fmt: skip
+DEVICE_KINDS = ("none", "jack", "miniaudio")
+GENERATOR_CELLS = (
+    *COMMON,
+    "provider",
+    "rung",
+    "inference_us",
+    "skipped",
+    "errors",
+    "height",
+    "width",
+    "shaders",
+)
+PROVIDERS = ("none", "CPUExecutionProvider", "CUDAExecutionProvider")
+MUSICIAN_CELLS = (*COMMON, "step_us", "phrases", "errors")
+
+
+@dataclass(frozen=True)
+class SoundLink:
+    """Between the session and the sound worker.
+
+    `deviations` brings back, for each note that was started: its lane, and how long after `due_us` the
+    device played it, in microseconds.
+    """
+
+    events: Ring
+    midi_in: Ring
+    midi_out: Ring
+    deviations: Ring
+    board: Board
+
+
+@dataclass(frozen=True)
+class GeneratorLink:
+    """Between the session and the generator worker."""
+
+    jobs: Ring
+    frames: FrameStore
+    board: Board
+
+
+@dataclass(frozen=True)
+class MusicianLink:
+    """Between the session and the musician worker."""
+
+    heard: Ring
+    phrases: Ring
+    board: Board
+
+
+def sound_link() -> SoundLink:
+    """Make the rings and the board of a sound worker."""
+    board = Board(SOUND_CELLS)
+    board["origin_epoch"] = -1.0
+    return SoundLink(
+        Ring(SOUND_EVENT, 4096), Ring(MIDI_IN, 8192), Ring(MIDI_OUT, 4096), Ring("id", 4096), board
+    )
+
+
+def generator_link(height: int, width: int) -> GeneratorLink:
+    """Make the ring, the frame store and the board of a generator worker of up to this size."""
+    return GeneratorLink(Ring(FRAME_JOB, 16), FrameStore(height, width), Board(GENERATOR_CELLS))
+
+
+def musician_link() -> MusicianLink:
+    """Make the rings and the board of a musician worker."""
+    return MusicianLink(Ring(HEARD, 4096), Ring(PHRASE_NOTE, 4096), Board(MUSICIAN_CELLS))
+
+
+def pack_sound(event: SoundEvent, due_us: float) -> tuple[Any, ...]:
+    """Return the record of SOUND_EVENT."""
+    return event.sample, due_us, event.kind, event.lane, event.note, event.instrument, event.value
+
+
+def unpack_sound(record: Sequence[Any]) -> tuple[SoundEvent, float]:
+    """Return the sound event of a record and its `due_us`."""
+    sample, due_us, kind, lane, note, instrument, value = record
+    return SoundEvent(sample, SoundKind(kind), lane, note, instrument, value), due_us
+
+
+def pack_job(job: FrameJob, frame: int, deadline_us: float) -> tuple[Any, ...]:
+    """Return the record of FRAME_JOB."""
+    label = (*job.label, *([0.0] * (MAX_CLASSES - len(job.label))))
+    return (
+        job.tick, frame, deadline_us, job.seed_a, job.seed_b, job.style_seed, job.noise_seed, len(job.label),
+        job.blend, *job.mix, job.psi, job.noise, *label, *job.directions, *job.effects,
+    )  # fmt: skip
+
+
+def unpack_job(record: Sequence[Any]) -> tuple[FrameJob, int, float]:
+    """Return the frame job of a record, its frame number and its deadline in monotonic microseconds."""
+    tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, *values = record
+    blend, coarse, middle, fine, psi, noise = values[:6]
+    label = tuple(values[6 : 6 + classes])
+    directions = tuple(values[6 + MAX_CLASSES : 6 + MAX_CLASSES + DIRECTIONS])
+    effects = tuple(values[6 + MAX_CLASSES + DIRECTIONS :])
+    job = FrameJob(
+        tick, seed_a, seed_b, blend, style_seed, (coarse, middle, fine), psi, noise, noise_seed,
+        label, directions, effects,
+    )  # fmt: skip
+    return job, frame, deadline_us

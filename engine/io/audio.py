@@ -1,0 +1,234 @@
+"""Sound devices: JACK, whatever miniaudio finds, or a timer where there is none."""
+
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any, ClassVar, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clock import monotonic_us
+from engine.core.units import SAMPLE_RATE
+from engine.workers.links import MIDI_BYTES
+
+MAX_BLOCK: Final = 8192  # frames; JACK's own limit
+CALLBACK_PRIORITY: Final = 8  # SCHED_FIFO, where the device brings no real-time thread: above the core's
+_LOST_US: Final = 1e6  # a device that has not called back for so long is gone
+_PERIODS: Final = 2  # of miniaudio's buffer
+_STARTED_BLOCKS: Final = 8  # the first fill the buffer at once: their times say nothing
+BACKENDS: Final = ("JACK", "PULSEAUDIO", "ALSA", "COREAUDIO", "WASAPI")
+
+
+class DeviceError(Exception):
+    """A device cannot be opened; the message says why."""
+
+
+class Player(Protocol):
+    """What a device plays. All is called in the device's own thread."""
+
+    def block(self, frame: int, us: float, out: NDArray[np.float32]) -> None:
+        """Fill `out`, (frames, 2). Its first frame is number `frame` of the device and began at `us`."""
+
+    def midi_in(self, frame: int, port: int, data: bytes, kind: int = MIDI_BYTES) -> None:
+        """Take a message that came in at `frame`, or the news that a port was opened or lost."""
+
+    def midi_out(self, frame: int, frames: int) -> list[tuple[int, bytes]]:
+        """Return the messages due in the block, in order, each with its frame from the block's start."""
+
+
+class Device(Protocol):
+    """A running source of callbacks.
+
+    Frame numbers never go back and jump where sound was lost. `latency_frames` lie between the moment at
+    which a block begins (`us`) and the one at which its first frame is heard; `contract_frames` of them
+    are within the contract unless the show says otherwise.
+    """
+
+    kind: ClassVar[str]
+    rate: int
+    block: int  # frames
+    latency_frames: int
+    contract_frames: int
+
+    @property
+    def underruns(self) -> int:
+        """How often sound was lost since the opening."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still calls back."""
+
+    def start(self, player: Player) -> None:
+        """Begin to call back. Raise DeviceError if it will not."""
+
+    def tend(self) -> None:
+        """Do what is slow: called every few hundredths of a second, never in the device's thread."""
+
+    def close(self) -> None:
+        """End; no callback runs when it returns. Never raises."""
+
+
+def become_realtime(priority: int) -> None:
+    """Give the calling thread SCHED_FIFO unless it is real-time already, where the system allows it."""
+    with suppress(OSError, AttributeError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
+class Timer:
+    """No device: the monotonic clock calls, so that time goes on, and all numbers are real.
+
+    Frame f begins when the clock says so, and counts as heard a block later, as from the best of devices.
+    """
+
+    kind: ClassVar[str] = "none"
+
+    def __init__(self, block: int) -> None:
+        self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
+        self.latency_frames = self.contract_frames = block
+        self._out = np.zeros((block, 2), np.float32)
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        """A clock cannot be lost."""
+        return True
+
+    def start(self, player: Player) -> None:
+        """Begin to call back."""
+        self._thread = Thread(target=self._run, args=(player,), name="timer", daemon=True)
+        self._thread.start()
+
+    def tend(self) -> None:
+        """Nothing to be done."""
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(1.0)
+
+    def _run(self, player: Player) -> None:
+        become_realtime(CALLBACK_PRIORITY)
+        us_per_frame = 1e6 / self.rate
+        start_us, frame = monotonic_us(), 0
+        while not self._stop.is_set():
+            due_us = start_us + frame * us_per_frame
+            late_us = monotonic_us() - due_us
+            if late_us < 0.0:
+                time.sleep(-late_us / 1e6)
+            elif late_us > self.block * us_per_frame:
+                missed = int(late_us / us_per_frame) // self.block
+                self.underruns += 1
+                frame += missed * self.block
+                due_us += missed * self.block * us_per_frame
+            player.block(frame, due_us, self._out)
+            player.midi_out(frame, self.block)  # nowhere to go
+            frame += self.block
+
+
+class Miniaudio:
+    """The first of miniaudio's backends that opens. It gives no times: the callback's own are the clock.
+
+    Its latency is its buffer. A gap between two callbacks that is longer than the buffer is an underrun,
+    and the frame number jumps by what was lost.
+    """
+
+    kind: ClassVar[str] = "miniaudio"
+
+    def __init__(self, block: int, backends: Sequence[str] = BACKENDS) -> None:
+        try:
+            import miniaudio
+        except ImportError as error:
+            raise DeviceError("miniaudio is not installed: pip install miniaudio") from error
+
+        class PlaybackDevice(miniaudio.PlaybackDevice):  # type: ignore[misc]
+            """The library knows periods in milliseconds only; its configuration knows frames."""
+
+            def _make_context(self, *arguments: Any) -> Any:
+                self._devconfig.periodSizeInMilliseconds = 0
+                self._devconfig.periodSizeInFrames = block
+                return super()._make_context(*arguments)
+
+        self._device = self._open(miniaudio, PlaybackDevice, backends)
+        self.rate, self.block, self.underruns = int(self._device._device.sampleRate), block, 0
+        self.latency_frames = self.contract_frames = _PERIODS * block
+        self._out = np.zeros((MAX_BLOCK, 2), np.float32)
+        self._called_us = 0.0
+        self._stopped = False
+
+    @staticmethod
+    def _open(miniaudio: Any, device: Callable[..., Any], backends: Sequence[str]) -> Any:
+        for name in backends:
+            with suppress(miniaudio.MiniaudioError):
+                return device(
+                    output_format=miniaudio.SampleFormat.FLOAT32, nchannels=2, sample_rate=SAMPLE_RATE,
+                    callback_periods=_PERIODS, backends=[miniaudio.Backend[name]],
+                    thread_prio=miniaudio.ThreadPriority.REALTIME, app_name="Chladni",
+                )  # fmt: skip
+        raise DeviceError(f"no sound device through {', '.join(backends)}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still calls back."""
+        return not self._stopped and monotonic_us() - self._called_us < _LOST_US
+
+    def start(self, player: Player) -> None:
+        """Begin to call back."""
+        self._called_us = monotonic_us()
+        self._device.stop_callback = self._stop
+        callbacks = self._callbacks(player)
+        next(callbacks)
+        try:
+            self._device.start(callbacks)
+        except Exception as error:  # the library's own, or cffi's
+            raise DeviceError(f"the sound device does not start: {error}") from error
+
+    def tend(self) -> None:
+        """Nothing to be done."""
+
+    def close(self) -> None:
+        """End; a device that is gone cannot object."""
+        with suppress(Exception):
+            self._device.close()
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _callbacks(self, player: Player) -> Generator[NDArray[np.float32] | bytes, int, None]:
+        frame = blocks = 0
+        wanted = yield b""
+        become_realtime(CALLBACK_PRIORITY)
+        while True:
+            now_us = monotonic_us()
+            gap_us, self._called_us = now_us - self._called_us, now_us
+            buffer_us = (self.latency_frames + wanted) * 1e6 / self.rate
+            if blocks >= _STARTED_BLOCKS and gap_us > buffer_us:
+                self.underruns += 1
+                frame += round((gap_us - buffer_us) * self.rate / 1e6)
+            blocks += 1
+            frames = min(wanted, MAX_BLOCK)
+            out = self._out[:frames]
+            player.block(frame, now_us, out)
+            player.midi_out(frame, frames)  # another driver has MIDI here
+            frame += frames
+            wanted = yield out
+
+
+def open_device(
+    kind: str, block: int, backends: Sequence[str] = BACKENDS, hears_us: str | None = None
+) -> Device:
+    """Open a device of this kind, not yet calling. Raise DeviceError if there is none.
+
+    `backends` are those that miniaudio may try; it opens the first that works. `hears_us` is part of the name
+    of the JACK ports that our MIDI goes to.
+    """
+    if kind == "jack":
+        from engine.io.audio_jack import Jack
+
+        return Jack(hears_us)
+    return Miniaudio(block, backends) if kind == "miniaudio" else Timer(block)

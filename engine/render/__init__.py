@@ -1,0 +1,1 @@
+"""Functions from jobs to pictures and sound."""

@@ -1,0 +1,30 @@
+"""Bring a picture to the size that it is shown at."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def fit(
+    pixels: NDArray[np.uint8], width: int, height: int, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Return the picture filling `width` x `height`, its aspect kept, what overhangs cut off evenly.
+
+    Larger by cubic convolution (Keys 1981), smaller by the mean of the area. `pixels` is uint8
+    (h, w, channels); the result is uint8 (height, width, channels), written into `out` where given.
+    """
+    rows, columns = pixels.shape[:2]
+    wide = min(columns, max(1, round(rows * width / height)))
+    high = min(rows, max(1, round(columns * height / width)))
+    left, top = (columns - wide) // 2, (rows - high) // 2
+    part = pixels[top : top + high, left : left + wide]
+    how = cv2.INTER_CUBIC if width > wide else cv2.INTER_AREA
+    if out is None:
+        out = np.empty((height, width, *pixels.shape[2:]), np.uint8)
+    elif out.shape[:2] != (height, width):
+        raise ValueError(f"out is {out.shape[1]} x {out.shape[0]}, it is to be {width} x {height}")
+    if (wide, high) == (width, height):
+        np.copyto(out, part)
+    else:
+        cv2.resize(part, (width, height), dst=out, interpolation=how)
+    return out

@@ -1,7 +1,7 @@
 """The one place that asks for the time: monotonic microseconds, and show samples by the device's clock."""
 
 from math import pi, sqrt
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 
 from engine.core.units import SAMPLE_RATE
 from engine.workers.shared import Board
@@ -12,6 +12,11 @@ SAMPLES_PER_US = SAMPLE_RATE / 1e6
 def monotonic_us() -> float:
     """Return the system's monotonic time in microseconds."""
     return monotonic_ns() / 1000.0
+
+
+def wall_us() -> float:
+    """Return the time in microseconds since 1970, for stamps that other machines made."""
+    return time_ns() / 1000.0
 
 
 class DelayLockedLoop:
@@ -55,13 +60,11 @@ class Clock:
         self._board = board
         self._epoch = 0
         self._origin_frame = 0.0
-        self._start_us = monotonic_us()
-        self._line = (self._start_us, 0.0, SAMPLES_PER_US)  # (time, sample there, samples a microsecond)
+        self._line = (monotonic_us(), 0.0, SAMPLES_PER_US)  # (time, sample there, samples a microsecond)
 
-    def start(self) -> None:
-        """Make this moment show sample 0."""
-        self._start_us = monotonic_us()
-        self._line = (self._start_us, 0.0, SAMPLES_PER_US)
+    def start(self, count_in_us: float = 0.0) -> None:
+        """Make show sample 0 the moment that is `count_in_us` from now."""
+        self._line = (monotonic_us() + count_in_us, 0.0, SAMPLES_PER_US)
         self._epoch = 0
         self.follow()
 

@@ -1,9 +1,9 @@
 """The one door into the state: orders what devices deliver, and logs what enters."""
 
-from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import heappop, heappush
-from threading import Event as Signal
+from queue import Empty, SimpleQueue
 
 from engine.core.events import Body, Event
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
@@ -23,37 +23,36 @@ class Inbox:
 
     def __init__(self, log: Callable[[Event], None]) -> None:
         self._log = log
-        self._arrived: deque[tuple[int, str, Body]] = deque()
+        self._arrived: SimpleQueue[tuple[int, str, Body]] = SimpleQueue()
+        self._woken_by: tuple[int, str, Body] | None = None
         self._waiting: list[tuple[int, str, int, Body]] = []
         self._arrivals = 0
-        self._signal = Signal()
         self.taken = 0
         self.dropped = 0
 
     def put(self, sample: int, source: str, body: Body) -> None:
         """Deliver a body stamped at a show sample."""
-        if len(self._arrived) >= MAX_WAITING:
+        if self._arrived.qsize() >= MAX_WAITING:
             self.dropped += 1
-            return
-        self._arrived.append((sample, source, body))
-        self._signal.set()
+        else:
+            self._arrived.put((sample, source, body))
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until something is delivered, at most `timeout_s`."""
-        if timeout_s > 0.0 and self._signal.wait(timeout_s):
-            self._signal.clear()
+        """Sleep until something is delivered, at most `timeout_s`; called by the core's thread alone."""
+        if self._woken_by is None:
+            with suppress(Empty):
+                self._woken_by = self._arrived.get(timeout=max(timeout_s, 0.0))
 
     def due(self, tick: int) -> list[Event]:
         """Return the events that enter the open tick `tick`, and log them."""
         start = tick * TICK_SAMPLES
-        while self._arrived:
-            sample, source, body = self._arrived.popleft()
+        for sample, source, body in self._arrivals_now():
             if sample > start + _MAX_AHEAD or len(self._waiting) >= MAX_WAITING:
                 self.dropped += 1
                 continue
             self._arrivals += 1
             heappush(self._waiting, (max(sample, start - _MAX_BEHIND), source, self._arrivals, body))
-        events = []
+        events: list[Event] = []
         while self._waiting and self._waiting[0][0] < start + TICK_SAMPLES:
             sample, source, _, body = heappop(self._waiting)
             event = Event(tick, sample - start, source, self.taken, body)
@@ -61,3 +60,14 @@ class Inbox:
             self._log(event)
             events.append(event)
         return events
+
+    def next_sample(self) -> int | None:
+        """Return the stamp of the next event that waits for its tick, or None; for the core's thread."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def _arrivals_now(self) -> list[tuple[int, str, Body]]:
+        arrived = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
+        if self._woken_by is not None:
+            arrived.insert(0, self._woken_by)
+            self._woken_by = None
+        return arrived

@@ -1,10 +1,12 @@
 """Show files: what is right is taken, what is wrong is named with its line and its remedy."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from engine.core.show import ShowError, line_of, parse
+from engine.core.parameters import PARAMETERS
+from engine.core.show import Show, ShowError, line_of, parse
 
 GOOD = """
 title = "A show"
@@ -80,3 +82,12 @@ def test_lines_of_tables_arrays_and_sub_tables() -> None:
     assert line_of(GOOD, ["cue", 0, "levels", "psi"]) == 16
     assert line_of(GOOD, ["cue", 0, "levels", "feedback.zoom"]) == 17
     assert line_of(GOOD, ["route", 0]) == 8
+
+
+def test_the_documentation_lists_every_parameter_and_key() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "show.md").read_text()
+    for parameter in PARAMETERS:
+        row = f"| `{parameter.name}` | {parameter.minimum:g} | {parameter.maximum:g} | {parameter.default:g} |"
+        assert row in text
+    for key in Show.model_fields:
+        assert f"`{key}`" in text or f"[{key}]" in text, key

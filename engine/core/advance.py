@@ -42,7 +42,7 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
 def close(show: Show, state: ShowState) -> ShowState:
     """Return the state with the present tick complete: what time itself moves has moved."""
     state = cues.follow(show, state)
-    if state.tick % patch.CONTROL_TICKS == 0:
+    if (state.tick + 1) % patch.CONTROL_TICKS == 0:
         before = state.levels
         state = patch.move(show, state)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
@@ -50,6 +50,16 @@ def close(show: Show, state: ShowState) -> ShowState:
         state = _sound_levels(show, latent.wander(show, state), before)
     state = music.play_on(show, state)
     return replace(state, tick=state.tick + 1)
+
+
+def next_due(show: Show, state: ShowState) -> int:
+    """Return the number of ticks that are to be complete before anything of the core's own has to happen.
+
+    Until then nothing but an event can make sound or picture, and the ticks between may be closed together.
+    """
+    control = state.tick + patch.CONTROL_TICKS - state.tick % patch.CONTROL_TICKS
+    frame = state.tick + show.frame_ticks - state.tick % show.frame_ticks
+    return min(control, frame, music.next_due(state))
 
 
 def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowState:

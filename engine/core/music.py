@@ -164,6 +164,14 @@ def play_on(show: Show, state: ShowState) -> ShowState:
     return state
 
 
+def next_due(state: ShowState) -> int:
+    """Return how many ticks are complete when the musician's next note has begun or ended."""
+    musician = state.musician
+    starts = [musician.plan[0].tick] if musician.plan else []
+    ends = [sample // TICK_SAMPLES for sample, _ in musician.sounding]
+    return max(min((*starts, *ends), default=1 << 62), state.tick) + 1
+
+
 def _begin(state: ShowState, now: int) -> ShowState:
     transport, musician = state.transport, state.musician
     silent = beat_at(transport, now) - beat_at(transport, max(musician.heard_sample, 0))
@@ -193,7 +201,8 @@ def _repeat(state: ShowState) -> ShowState:
     again = tuple(replace(note, tick=note.tick + shift) for note in musician.last_phrase)
     length = musician.planned - musician.requested
     again = tuple(note for note in again if note.tick < musician.requested + length)
-    repeated = replace(musician, waiting=False, plan=(*musician.plan, *again), repeats=musician.repeats + 1)
+    plan = _planned(musician.plan, again)
+    repeated = replace(musician, waiting=False, plan=plan, repeats=musician.repeats + 1)
     return replace(state, musician=repeated)
 
 
@@ -206,11 +215,15 @@ def take_phrase(state: ShowState, body: Phrase) -> ShowState:
     loudness = state.levels[INDEX["musician.velocity"]]
     start = musician.requested
     notes = [_in_time(state, note, pull, loudness) for note in body.notes[:256]]
-    plan = tuple(sorted(notes, key=lambda note: (note.tick, note.offset, note.note)))
-    answered = replace(
-        musician, waiting=False, plan=(*musician.plan, *plan), last_phrase=plan, last_start=start
-    )
+    phrase = _planned((), tuple(notes))
+    plan = _planned(musician.plan, phrase)
+    answered = replace(musician, waiting=False, plan=plan, last_phrase=phrase, last_start=start)
     return replace(state, musician=answered)
+
+
+def _planned(plan: tuple[PhraseNote, ...], more: tuple[PhraseNote, ...]) -> tuple[PhraseNote, ...]:
+    """Return the notes of both in the order in which they begin."""
+    return tuple(sorted((*plan, *more), key=lambda note: (note.tick, note.offset, note.note)))
 
 
 def _in_time(state: ShowState, note: PhraseNote, pull: float, loudness: float) -> PhraseNote:

@@ -81,7 +81,7 @@ def move(show: Show, state: ShowState) -> ShowState:
     """Return the state with fades, glides and additions one control step on, and the levels that result."""
     if not (state.fades or state.glides or state.added != state.adding):
         return state
-    bases = list(state.bases)
+    bases, levels = list(state.bases), list(state.levels)
     for fade in state.fades:
         along = min((state.tick - fade.tick) / fade.ticks, 1.0) if fade.ticks else 1.0
         bases[fade.parameter] = fade.start + (fade.end - fade.start) * CURVES["s"](along)
@@ -93,10 +93,6 @@ def move(show: Show, state: ShowState) -> ShowState:
         added[number] += (target - added[number]) * _share(show.route[number].smooth_ms)
         if abs(target - added[number]) < _SETTLED:
             added[number] = target
-    levels = list(bases)
-    for number, amount in enumerate(added):
-        if amount:
-            levels[INDEX[show.route[number].to]] += amount
     settled = []
     for item in state.glides:
         parameter = PARAMETERS[item.parameter]
@@ -104,11 +100,24 @@ def move(show: Show, state: ShowState) -> ShowState:
             bases[item.parameter] = item.target
         else:
             settled.append(item)
+    moved = {fade.parameter for fade in state.fades} | {item.parameter for item in state.glides}
+    moved.update(INDEX[show.route[n].to] for n in range(len(added)) if added[n] != state.added[n])
+    for index in moved:
+        levels[index] = clamp(index, bases[index] + _added_to(show, added, index))
     return replace(
         state,
         bases=tuple(bases),
         added=tuple(added),
-        levels=tuple(clamp(index, level) for index, level in enumerate(levels)),
+        levels=tuple(levels),
         fades=tuple(fade for fade in state.fades if state.tick - fade.tick < fade.ticks),
         glides=tuple(settled),
     )
+
+
+def _added_to(show: Show, added: list[float], index: int) -> float:
+    """Return what the routes of mode "add" put on top of a parameter, summed in their order."""
+    total = 0.0
+    for number, amount in enumerate(added):
+        if amount and INDEX[show.route[number].to] == index:
+            total += amount
+    return total

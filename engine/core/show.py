@@ -40,7 +40,9 @@ class Sound(_Table):
 
     device: Literal["auto", "jack", "miniaudio", "none"] = "auto"
     block: int = Field(256, ge=32, le=4096, description="frames a block, where the device lets us choose")
-    device_latency_ms: float | None = Field(None, ge=0, le=1000, description="in place of what it reports")
+    device_latency_ms: Annotated[float, Field(ge=0, le=1000)] | Literal["reported"] | None = Field(
+        None, description="how much of the contract is the device's own: a figure, or what it reports"
+    )
     soundfont: str | None = Field(None, description="an .sf2 file in place of the built-in instruments")
     parts: tuple[Part, ...] = ()
 

@@ -33,6 +33,7 @@ SOUND_CELLS = (
     "epoch",  # counts openings of a device; 0 before the first
     "kind",  # index into DEVICE_KINDS
     "rate", "block", "latency_frames",  # of the device, in its own frames per second and frames
+    "beyond_frames",  # what the device reports beyond `latency_frames`: outside the contract
     "frame", "frame_us", "frame_period_us",  # published together: the DLL's line through (frame, time)
     "origin_epoch", "origin_frame",  # written by the main process: the device frame of show sample 0
     "underruns", "late_events", "voices", "peak", "refused",

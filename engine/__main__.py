@@ -1,0 +1,350 @@
+"""The command `chladni`."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import __version__
+
+if TYPE_CHECKING:
+    from engine.io.performer import Performer
+    from engine.io.window import Presenter
+    from engine.recording import Recording
+    from engine.session import Session, Stage
+
+# Heavy imports stand inside the commands that need them: a worker process imports this module too, and
+# the first picture is to be on the screen within three seconds of the command.
+
+SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
+_ERROR = 1
+
+
+class Failure(Exception):
+    """A command can't do what it is asked; the text is for the user."""
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, as in 1280x720")
+    return int(width), int(height)
+
+
+def _has_screen() -> bool:
+    return sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
+def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
+    from engine.core.show import ShowError, parse
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        show = parse(text, str(path))
+    except ShowError as error:
+        raise Failure(str(error)) from None
+    for key in ("sound_ms", "picture_ms", "generator", "musician"):
+        if (value := getattr(arguments, key, None)) is not None:
+            show = show.model_copy(update={key: None if value == "none" else value})
+    device = {key: getattr(arguments, key) for key in ("device", "block") if getattr(arguments, key)}
+    if device:
+        show = show.model_copy(update={"sound": show.sound.model_copy(update=device)})
+    return type(show).model_validate(show.model_dump(by_alias=True))
+
+
+def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None":
+    from engine.io.performer import Performer, load
+
+    if perform == "none":
+        return None
+    file = Path(perform) if perform else show.performer and path.parent / show.performer.file
+    if not file:
+        return None
+    try:
+        return Performer(load(file), loop=perform is None)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+
+
+def _presenter(show: Any, arguments: argparse.Namespace) -> "Presenter":
+    from engine.io.window import Headless, Window
+
+    if arguments.headless or not _has_screen():
+        return Headless(arguments.size)
+    try:
+        return Window(show.title, arguments.size, arguments.display, arguments.fullscreen)
+    except RuntimeError as error:
+        print(f"no window: {error}; playing without one", file=sys.stderr)
+        return Headless(arguments.size)
+
+
+def _perform(session: "Session", arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a session under the signals of a terminal and print its report."""
+    from engine.report import collect, table, write
+
+    def stop(*_: Any) -> None:
+        session.stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda *_: session.ask_report())
+    session.on_report = lambda: print(table(collect(session)), flush=True)
+    session.run()
+    report = collect(session)
+    print(table(report), flush=True)
+    if arguments.report:
+        try:
+            write(report, Path(arguments.report))
+        except OSError as error:
+            raise Failure(f"{arguments.report}: {error.strerror or error}") from None
+    return report
+
+
+def _session(show: Any, stage: "Stage", presenter: "Presenter") -> "Session":
+    from engine.library import NoModel
+    from engine.session import Session
+
+    try:
+        return Session(show, stage, presenter)
+    except (NoModel, ValueError) as error:
+        presenter.close()
+        raise Failure(str(error)) from None
+
+
+def play(arguments: argparse.Namespace) -> int:
+    """Perform a show live."""
+    from engine.recording import SUFFIX, default_folder, read
+    from engine.session import Stage
+
+    started_us = _command_started_us()
+    path = Path(arguments.show)
+    show = _load_show(path, arguments)
+    if arguments.perform and show.performer is None and arguments.perform != "none":
+        show = show.model_copy(update={"performer": {"file": arguments.perform}})
+        show = type(show).model_validate(show.model_dump(by_alias=True))
+    performer = _performer(show, path, arguments.perform)
+    presenter = _presenter(show, arguments)
+    from engine.io.window import Headless
+
+    screenless = isinstance(presenter, Headless)
+    seconds = arguments.seconds or (SCREENLESS_S if screenless and not arguments.headless else None)
+    film = arguments.film or (f"{path.stem}.mp4" if screenless and not arguments.headless else None)
+    folder = Path(arguments.recordings) if arguments.recordings else default_folder()
+    recording = folder / f"{path.stem}-{datetime.now():%Y-%m-%d-%H%M%S-%f}{SUFFIX}"
+    stage = Stage(
+        provider=arguments.provider, seconds=seconds, recording=recording, performer=performer,
+        started_us=started_us,
+    )  # fmt: skip
+    print(f"playing {show.title!r}; recording to {recording}", flush=True)
+    session = _session(show, stage, presenter)
+    try:
+        _perform(session, arguments)
+    finally:
+        presenter.close()
+    if film:
+        print(f"no screen: rendering what was played to {film}", flush=True)
+        _render(read(recording), Path(film), (1280, 720), show.fps, "good", arguments.provider)
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Perform a recording again, live."""
+    from engine.session import Stage
+
+    recording = _read(arguments.file)
+    presenter = _presenter(recording.show, arguments)
+    stage = Stage(
+        provider=arguments.provider, seconds=arguments.seconds, replay=recording,
+        started_us=_command_started_us(),
+    )  # fmt: skip
+    session = _session(recording.show, stage, presenter)
+    try:
+        _perform(session, arguments)
+    finally:
+        presenter.close()
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Compare a recording's digests with the core's."""
+    from engine.offline import verify as check
+
+    recording = _read(arguments.file)
+    verdict = check(recording)
+    length = f"{recording.end_tick / 240:.1f} s, {len(recording.events)} events"
+    if verdict.differs_at is not None:
+        at = verdict.differs_at / 240
+        print(f"{arguments.file}: {length}: the state differs at {at:.0f} s (tick {verdict.differs_at})")
+        return _ERROR
+    if verdict.agreed < verdict.seconds or not verdict.seconds:
+        print(f"{arguments.file}: {length}: {verdict.agreed} of {verdict.seconds} digests could be compared")
+        return _ERROR
+    torn = "; its last line was torn" if recording.torn else ""
+    print(f"{arguments.file}: {length}: all {verdict.agreed} digests agree{torn}")
+    return 0
+
+
+def render(arguments: argparse.Namespace) -> int:
+    """Render a recording to a film."""
+    recording = _read(arguments.file)
+    fps = arguments.fps or recording.show.fps
+    if 240 % fps:
+        raise Failure(f"--fps {fps} does not divide 240: use 24, 30, 40, 48, 60, 80 or 120")
+    _render(recording, Path(arguments.output), arguments.size, fps, arguments.quality, arguments.provider)
+    return 0
+
+
+def _render(
+    recording: "Recording", path: Path, size: tuple[int, int], fps: int, quality: str, provider: str
+) -> None:
+    from tqdm import tqdm
+
+    from engine import library, offline
+    from engine.render.generator import Generator
+    from models import manifest
+
+    try:
+        folder, _ = library.find(recording.show.generator, manifest.Generator)
+        generator = Generator(folder, provider)
+        with tqdm(total=recording.end_tick * fps // 240, unit="frame", disable=None) as bar:
+            offline.render(
+                recording, generator, path, size, fps, quality, lambda done, _: bar.update(done - bar.n)
+            )
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    print(f"wrote {path}", flush=True)
+
+
+def _read(file: str) -> "Recording":
+    from engine.recording import RecordingError, read
+
+    try:
+        return read(file)
+    except RecordingError as error:
+        raise Failure(str(error)) from None
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of a show file."""
+    from engine.core.show import Show
+
+    print(json.dumps(Show.model_json_schema(by_alias=True), indent=2))
+    return 0
+
+
+def devices(arguments: argparse.Namespace) -> int:
+    """List what can be played on and played to."""
+    from engine.devices import as_text
+    from engine.devices import devices as found
+
+    print(as_text(found()))
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Check every part and say what to do about what is missing."""
+    from engine.doctor import as_table, exit_code
+    from engine.doctor import doctor as checked
+    from engine.recording import default_folder
+
+    checks = checked(default_folder())
+    print(as_table(checks))
+    return exit_code(checks)
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Say what this machine holds."""
+    from engine.bench import run
+
+    return run(Path(arguments.show), arguments.seconds, arguments.report)
+
+
+def _command_started_us() -> float:
+    """Return when this process began, on the monotonic clock."""
+    import time
+
+    import psutil
+
+    from engine.clock import monotonic_us
+
+    age_s: float = time.time() - psutil.Process().create_time()
+    return monotonic_us() - age_s * 1e6
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chladni", description="Play neural networks like an instrument.")
+    parser.add_argument("--version", action="version", version=f"chladni {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(function: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser) -> Any:
+        text = (function.__doc__ or "").strip()
+        added = commands.add_parser(function.__name__, help=text, description=text, parents=parents)
+        added.set_defaults(run=function)
+        return added
+
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--headless", action="store_true", help="open no window")
+    where.add_argument("--fullscreen", action="store_true")
+    where.add_argument("--display", type=int, default=0, help="number of the display to open on")
+    where.add_argument("--size", type=_size, default=(1280, 720), help="of the window, as 1280x720")
+    where.add_argument("--seconds", type=float, help="end after so long")
+    where.add_argument("--report", metavar="FILE", help="write the report as JSON too")
+    models = argparse.ArgumentParser(add_help=False)
+    models.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
+
+    live = command(play, where, models)
+    live.add_argument("show", help="a show file (.toml)")
+    live.add_argument("--perform", metavar="FILE", help="a MIDI file or recording to play it, or none")
+    live.add_argument("--recordings", metavar="FOLDER", help="where the recording goes (recordings)")
+    live.add_argument("--film", metavar="FILE", help="render what was played to a film at the end")
+    live.add_argument("--sound-ms", type=float, help="in place of the show's sound_ms")
+    live.add_argument("--picture-ms", type=float, help="in place of the show's picture_ms")
+    live.add_argument("--generator", help="in place of the show's generator")
+    live.add_argument("--musician", help="in place of the show's musician, or none")
+    live.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
+    live.add_argument("--block", type=int, help="frames a block of sound")
+
+    command(replay, where, models).add_argument("file", help="a recording (.chladni)")
+    command(verify).add_argument("file", help="a recording (.chladni)")
+    film = command(render, models)
+    film.add_argument("file", help="a recording (.chladni)")
+    film.add_argument("-o", "--output", required=True, help="the film: .mp4, .mkv or .mov")
+    film.add_argument("--size", type=_size, default=(1280, 720), help="as 1920x1080")
+    film.add_argument("--fps", type=int, help="frames a second; the show's if none")
+    film.add_argument("--quality", choices=("draft", "good", "best"), default="good")
+    command(devices)
+    command(doctor)
+    measure = command(bench)
+    measure.add_argument("show", nargs="?", default="shows/first_light.toml")
+    measure.add_argument("--seconds", type=float, default=10.0, help="for each thing measured")
+    measure.add_argument("--report", metavar="FILE", help="write the figures as JSON too")
+    command(schema)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit status: 0 done, 1 failed, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return _ERROR
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

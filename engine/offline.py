@@ -1,0 +1,92 @@
+"""A recording without the devices: verified against its digests, or rendered to a file."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.core.advance import advance
+from engine.core.contract import seen_at
+from engine.core.jobs import FrameJob, SoundEvent
+from engine.core.latent import frame_job
+from engine.core.state import ShowState, initial
+from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
+from engine.recording import Recording
+
+if TYPE_CHECKING:
+    from engine.render.generator import Generator
+
+
+def play(recording: Recording) -> Iterator[ShowState]:
+    """Yield the state after each tick, with the jobs of that tick in it."""
+    ticks = recording.by_tick()
+    state = initial(recording.show)
+    for tick in range(recording.end_tick):
+        state = advance(recording.show, state, ticks.get(tick, ()))
+        yield state
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many digests agreed; `differs_at` is the tick of the first that did not."""
+
+    seconds: int
+    agreed: int
+    differs_at: int | None
+
+
+def verify(recording: Recording) -> Verdict:
+    """Run the core over the recording and compare the digest of every second."""
+    agreed = 0
+    for state in play(recording):
+        logged = recording.digests.get(state.tick)
+        if logged is None:
+            continue
+        if state.digest() != logged:
+            return Verdict(len(recording.digests), agreed, state.tick)
+        agreed += 1
+    return Verdict(len(recording.digests), agreed, None)
+
+
+def render(
+    recording: Recording,
+    generator: "Generator",
+    path: Path,
+    size: tuple[int, int],
+    fps: int,
+    quality: str,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Render the recording with sound: every frame made, none late, the same file for the same models.
+
+    The film begins where the first frame's contract does, so picture and sound lie as far apart as they did
+    on stage. `fps` may differ from the show's where it divides 240; `progress(done, all)` counts frames.
+    """
+    from engine.io.video import VideoWriter
+    from engine.render.effects import Effects
+    from engine.render.scale import fit
+    from engine.render.synth import Synth, render_block
+
+    frame_ticks = TICKS_PER_SECOND // fps
+    frame_samples = frame_ticks * TICK_SAMPLES
+    total = recording.end_tick // frame_ticks
+    effects = Effects(generator.height, generator.width)
+    synth = Synth(SAMPLE_RATE)
+    queue: list[SoundEvent] = []
+    position = seen_at(recording.show, 0)
+    block = np.zeros((frame_samples, 2), np.float32)
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    with VideoWriter(path, *size, fps, SAMPLE_RATE, quality) as video:
+        for state in play(recording):
+            queue.extend(state.sounds)
+            if state.tick % frame_ticks:
+                continue
+            job: FrameJob = frame_job(recording.show, state)
+            fit(effects.apply(generator.frame(job, 0), job.effects), *size, picture)
+            video.picture(picture)
+            render_block(synth, queue, position, block)
+            video.sound(block)
+            position += frame_samples
+            progress(state.tick // frame_ticks, total)

@@ -1,0 +1,108 @@
+"""The presenter's loop: each frame on the screen at its contract, or the last one moved on and counted."""
+
+from collections import deque
+from collections.abc import Callable
+from threading import Event as Signal
+from time import sleep
+
+from engine.clock import Clock, monotonic_us
+from engine.core.contract import seen_at
+from engine.core.show import Show
+from engine.core.units import TICK_SAMPLES
+from engine.distribution import Distribution
+from engine.inbox import Inbox
+from engine.io.window import Presenter
+from engine.workers.shared import FrameStore
+
+_SPIN_US = 500.0  # the system wakes a sleeper this late at worst when quiet; the rest is spun
+_POLL_US = 4000.0  # keys and pointer are asked for at least so often
+_DRAW_FLOOR_US = 1000.0
+
+
+class Presentation:
+    """Shows frames until told to stop; runs on the main thread, where window systems want to be.
+
+    `due` counts the frames whose time came, `shown` those that were there in time, `late` those that were
+    not, `held` how often nothing newer than the picture before was there. `frame_deviation` is of the swaps
+    about their frames' contract, `input_deviation` of the swaps about the contract of each input that they
+    answer (half a frame of it is the frame's own length).
+    """
+
+    def __init__(
+        self, show: Show, clock: Clock, frames: FrameStore, presenter: Presenter, inbox: Inbox
+    ) -> None:
+        self._show, self._clock, self._frames = show, clock, frames
+        self._presenter, self._inbox = presenter, inbox
+        self.inputs: deque[int] = deque(maxlen=20_000)  # stamps of inputs not yet seen, from the core
+        self.hud: Callable[[], tuple[str, ...]] = lambda: ()
+        self.due = self.shown = self.late = self.held = 0
+        self.first_shown_us: float | None = None
+        self.frame_deviation, self.input_deviation = Distribution(), Distribution()
+        self._draw_us = 4000.0
+
+    def run(self, stop: Signal) -> None:
+        """Show frames until `stop` is set or the window is closed by its user."""
+        show = self._show
+        tick, last_tick, held = show.frame_ticks, -1, 0
+        while not (stop.is_set() or self._presenter.closed):
+            due_us = self._clock.us_at(seen_at(show, tick))
+            self._listen_until(due_us - self._draw_us - _SPIN_US, stop)
+            frame = self._frames.newest(tick)
+            fresh = frame is not None and frame.tick == tick
+            newer = frame is not None and frame.tick > last_tick
+            held = 0 if newer else held + 1
+            begun_us = monotonic_us()
+            self._presenter.draw(frame, held, self.hud())
+            drawn_us = monotonic_us()
+            self._draw_us = max(_DRAW_FLOOR_US, 0.9 * self._draw_us + 0.15 * (drawn_us - begun_us))
+            self._wait_until(due_us)
+            shown_us = self._presenter.flip()
+            if frame is not None:
+                self._count(tick, fresh, newer, shown_us, due_us)
+                last_tick = frame.tick
+            tick += show.frame_ticks
+            tick += self._skip(tick, shown_us)
+
+    def _count(self, tick: int, fresh: bool, newer: bool, shown_us: float, due_us: float) -> None:
+        if self.first_shown_us is None:
+            self.first_shown_us = shown_us
+        self.due += 1
+        self.shown += fresh
+        self.late += not fresh
+        self.held += not newer
+        if not fresh:
+            return
+        self.frame_deviation.add((shown_us - due_us) / 1000.0)
+        while self.inputs and self.inputs[0] < tick * TICK_SAMPLES:
+            stamp_us = self._clock.us_at(self.inputs.popleft())
+            self.input_deviation.add((shown_us - stamp_us) / 1000.0 - self._show.picture_ms)
+
+    def _skip(self, tick: int, now_us: float) -> int:
+        """Return how many ticks of frames are past by a whole frame already; they count as late and held."""
+        frame_us = 1e6 / self._show.fps
+        behind = int((now_us - self._clock.us_at(seen_at(self._show, tick))) / frame_us)
+        if behind <= 0:
+            return 0
+        self.due += behind
+        self.late += behind
+        self.held += behind
+        return behind * self._show.frame_ticks
+
+    def _listen_until(self, until_us: float, stop: Signal) -> None:
+        """Deliver the window's inputs until a time, at least once."""
+        while True:
+            for us, source, body in self._presenter.inputs():
+                self._inbox.put(self._clock.sample_at(us), source, body)
+            left_us = until_us - monotonic_us()
+            if left_us <= 0.0 or stop.is_set() or self._presenter.closed:
+                return
+            sleep(min(left_us, _POLL_US) / 1e6)
+
+    @staticmethod
+    def _wait_until(until_us: float) -> None:
+        """Sleep to half a millisecond before a time, then spin."""
+        left_us = until_us - monotonic_us()
+        if left_us > _SPIN_US:
+            sleep((left_us - _SPIN_US) / 1e6)
+        while monotonic_us() < until_us:
+            pass

@@ -1,0 +1,370 @@
+"""A performance: the only place where the core and its edges meet."""
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Signal
+from threading import Thread
+from typing import Protocol
+
+import psutil
+
+from engine import library
+from engine.clock import Clock, monotonic_us
+from engine.core.advance import attracting, close, next_due, open_tick, receive
+from engine.core.contract import seen_at
+from engine.core.events import Event, Phrase, PhraseNote
+from engine.core.jobs import SoundEvent, SoundKind
+from engine.core.latent import frame_job
+from engine.core.parameters import PARAMETERS
+from engine.core.show import Show
+from engine.core.state import MUSICIAN, PERFORMER, ShowState, initial
+from engine.core.transport import beat_at
+from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
+from engine.distribution import Distribution
+from engine.inbox import Inbox
+from engine.io.midi_ports import MidiInputs, MidiOut
+from engine.io.osc import OscSender, OscServer
+from engine.io.performer import Performer
+from engine.io.window import Presenter
+from engine.presentation import Presentation
+from engine.recording import Recorder, Recording
+from engine.workers import generator, musician, sound
+from engine.workers.links import (
+    HEARD_NOTE_OFF,
+    HEARD_NOTE_ON,
+    HEARD_REQUEST,
+    generator_link,
+    musician_link,
+    pack_job,
+    pack_sound,
+    sound_link,
+)
+from engine.workers.supervisor import Worker
+from models.manifest import Generator, Musician
+
+_WATCH_S = 0.2
+_CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
+_SOUND_S = 2.0
+_COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
+_AHEAD_TICKS = 12  # the performer's events are put into the inbox 50 ms before they are due
+_CORE_PRIORITY = 2  # SCHED_FIFO, where allowed: above ordinary processes, below the sound
+
+
+class Source(Protocol):
+    """Where the core's events come from: an Inbox, or a Replay."""
+
+    dropped: int
+    taken: int
+
+    def due(self, tick: int) -> list[Event]: ...
+    def next_sample(self) -> int | None: ...
+    def wait(self, timeout_s: float) -> None: ...
+
+
+class Replay:
+    """The inbox's twin: hands over the events of a recording, each in the tick in which it was logged."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._events = list(reversed(recording.events))
+        self.dropped = self.taken = 0
+
+    def due(self, tick: int) -> list[Event]:
+        """Return the events of a tick, once."""
+        events: list[Event] = []
+        while self._events and self._events[-1].tick <= tick:
+            events.append(self._events.pop())
+        self.taken += len(events)
+        return events
+
+    def next_sample(self) -> int | None:
+        """Return when the tick of the next event opens."""
+        return self._events[-1].tick * TICK_SAMPLES if self._events else None
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep."""
+        time.sleep(max(timeout_s, 0.0))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a performance runs on, beside the show itself."""
+
+    provider: str = "auto"
+    seconds: float | None = None
+    recording: Path | None = None
+    replay: Recording | None = None
+    performer: Performer | None = None
+    started_us: float = 0.0  # when the command was given
+
+
+class Session:
+    """Plays a show: starts the workers, runs the core's loop beside the presenter's, and stops both.
+
+    `run` returns when the time is up, the window is closed or `stop` is set. The counters and distributions
+    may be read at any time by the report.
+    """
+
+    def __init__(self, show: Show, stage: Stage, presenter: Presenter) -> None:
+        self.show, self.stage, self.presenter = show, stage, presenter
+        self.state: ShowState = initial(show)
+        self.stop = Signal()
+        self.warnings: list[str] = []
+        self.on_report: Callable[[], None] = lambda: None
+        self._report_asked = Signal()
+        self.sound_deviation = Distribution()
+        self.core_cpu_s = 0.0
+        self.overruns = 0
+        self.began_us = self.played_s = 0.0
+        self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
+        self.memory_mb: dict[str, float] = {}
+        self._sent_sounds = self._sent_heard = 0
+        self._told: tuple[float, ...] = self.state.levels
+        self._start_workers()
+        self.clock = Clock(self.sound.board)
+        self.recorder = Recorder(stage.recording, show) if stage.recording else None
+        self.inbox = Inbox(self.recorder.event if self.recorder else lambda event: None)
+        self.source: Source = Replay(stage.replay) if stage.replay else self.inbox
+        self.presentation = Presentation(show, self.clock, self.generator.frames, presenter, self.inbox)
+        self._open_devices()
+
+    def _start_workers(self) -> None:
+        show, stage = self.show, self.stage
+        folder, found = library.find(show.generator, Generator)
+        self.generator = generator_link(
+            max(rung.height for rung in found.rungs), max(rung.width for rung in found.rungs)
+        )
+        self.sound = sound_link()
+        self.musician = musician_link()
+        sound_config = sound.SoundConfig(
+            show.sound.device,
+            show.sound.block,
+            show.sound.device_latency_ms,
+            show.sound.soundfont,
+            show.midi.out,
+        )
+        generator_config = generator.GeneratorConfig(folder, stage.provider, self.presenter.shaders)
+        self.workers = [
+            Worker("generator", generator.run, (self.generator, generator_config), self.generator.board),
+            Worker("sound", sound.run, (self.sound, sound_config), self.sound.board),
+        ]
+        if show.musician and not stage.replay:
+            folder, _ = library.find(show.musician, Musician)
+            musician_config = musician.MusicianConfig(folder, seed=show.seed)
+            self.workers.append(
+                Worker("musician", musician.run, (self.musician, musician_config), self.musician.board)
+            )
+        for worker in self.workers:
+            worker.start()
+
+    def _open_devices(self) -> None:
+        show, put = self.show, self.inbox.put
+        self.midi = MidiInputs(self.sound, self.clock, put)
+        self.midi_out = MidiOut(self.sound, self.clock, show.midi.out) if show.midi.out else None
+        self.osc_out = OscSender(show.osc.send) if show.osc.send else None
+        self.osc: OscServer | None = None
+        if show.osc.listen and not self.stage.replay:
+            host, port = show.osc.listen.rsplit(":", 1)
+            try:
+                self.osc = OscServer(host, int(port), self.clock, put)
+            except OSError as error:
+                self.warnings.append(f"OSC: {error}")
+
+    def run(self) -> None:
+        """Play from the curtain to the end."""
+        core = Thread(target=self._core, name="core", daemon=True)
+        helpers = [Thread(target=self._watch, name="watch", daemon=True)]
+        if self.show.musician and not self.stage.replay:
+            helpers.append(Thread(target=self._phrases, name="phrases", daemon=True))
+        try:
+            self._await_curtain()
+            if self.recorder:
+                self.recorder.start()
+            self.clock.start()
+            times = psutil.Process().cpu_times()
+            self.curtain_cpu_s = {worker.name: worker.usage().cpu_s for worker in self.workers}
+            self.curtain_cpu_s["main"] = times.user + times.system
+            if not self.stage.replay:
+                self.midi.start()
+                if self.osc:
+                    self.osc.start()
+            gc.collect()
+            gc.freeze()  # what lives now lives to the end: the collector need not walk it again
+            self.clock.start(_COUNT_IN_US)
+            self.began_us = monotonic_us()
+            for thread in (core, *helpers):
+                thread.start()
+            self.presentation.run(self.stop)
+        finally:
+            self.stop.set()
+            for thread in (core, *helpers):
+                if thread.is_alive():
+                    thread.join(2.0)
+            self.played_s = (monotonic_us() - self.began_us) / 1e6 if self.began_us else 0.0
+            self.memory_mb = {worker.name: worker.usage().memory_mb for worker in self.workers}
+            self._close()
+
+    def _await_curtain(self) -> None:
+        """Wait until the picture and the sound can begin, no longer than is good."""
+        begin = time.monotonic()
+        while not self.stop.is_set():
+            waited = time.monotonic() - begin
+            sounding = self.sound.board["epoch"] > 0.0 or waited > _SOUND_S
+            if (self.workers[0].ready and sounding) or waited > _CURTAIN_S:
+                return
+            time.sleep(0.005)
+
+    def _close(self) -> None:
+        if not self.stage.replay:
+            self.midi.stop()
+            if self.osc:
+                self.osc.stop()
+        if self.midi_out:
+            self.midi_out.stop()
+        if self.osc_out:
+            self.osc_out.close()
+        if self.recorder:
+            self.recorder.close(self.state.tick)
+        for worker in self.workers:
+            worker.board["stop"] = 1.0
+        for worker in self.workers:
+            worker.stop()
+
+    # The core's loop. An event is received the moment it arrives, in the tick that is open then; a tick is
+    # closed once its time has passed. The thread sleeps until something can be heard or seen of it: the
+    # next control step or frame, the next event that waits for its tick, the musician's next note, or the
+    # inbox's bell. The ticks in between are then closed together, each as if it had been on time.
+    def _core(self) -> None:
+        with suppress(OSError, AttributeError):  # no right to it, or no such thing on this system
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_CORE_PRIORITY))
+        state, show = self.state, self.show
+        end_tick = self._end_tick()
+        while not self.stop.is_set():
+            self.clock.follow()
+            if not self.stage.replay:
+                self._perform(state)
+            now = self.clock.now()
+            while True:
+                for event in self.source.due(state.tick):
+                    state = receive(show, state, event)
+                    if event.source != MUSICIAN:
+                        self.presentation.inputs.append(event.sample)
+                self._dispatch(state)
+                if (state.tick + 1) * TICK_SAMPLES > now:
+                    break
+                state = close(show, state)
+                self._dispatch(state)
+                self._after_tick(state)
+                self.state = state = open_tick(state)
+                self._sent_sounds = self._sent_heard = 0
+                if end_tick is not None and state.tick >= end_tick:
+                    self.stop.set()
+                    break
+            wake = next_due(show, state) * TICK_SAMPLES
+            wake = min(wake, self.source.next_sample() or wake)
+            self.source.wait((wake - self.clock.now()) / SAMPLE_RATE)
+            self.overruns += self.clock.now() - wake > TICK_SAMPLES
+        self.core_cpu_s = time.thread_time()
+
+    def _end_tick(self) -> int | None:
+        if self.stage.seconds is not None:
+            return round(self.stage.seconds * TICKS_PER_SECOND)
+        return self.stage.replay.end_tick if self.stage.replay else None
+
+    def _perform(self, state: ShowState) -> None:
+        """Let the recorded performer play while nobody else does; it begins anew each time it comes back."""
+        performer = self.stage.performer
+        if performer is None:
+            return
+        if not attracting(self.show, state):
+            performer.restart(None)
+            return
+        if not performer.playing:
+            performer.restart(state.tick * TICK_SAMPLES)
+        for sample, body in performer.due((state.tick + _AHEAD_TICKS) * TICK_SAMPLES):
+            self.inbox.put(sample, PERFORMER, body)
+
+    def _dispatch(self, state: ShowState) -> None:
+        """Hand the jobs that the state has gained to the sound and the musician."""
+        for event in state.sounds[self._sent_sounds :]:
+            self.sound.events.push(*pack_sound(event, self.clock.us_at(event.sample)))
+            if event.kind <= SoundKind.NOTE_OFF and (self.midi_out or self.osc_out):
+                self._echo(state, event)
+        self._sent_sounds = len(state.sounds)
+        for heard in state.heard[self._sent_heard :]:
+            tick, offset = divmod(heard.sample, TICK_SAMPLES)
+            kind = HEARD_REQUEST if heard.request else HEARD_NOTE_ON if heard.on else HEARD_NOTE_OFF
+            asked = (heard.request, heard.end_tick, heard.temperature)
+            self.musician.heard.push(tick, offset, kind, heard.note, heard.velocity, *asked)
+        self._sent_heard = len(state.heard)
+
+    def _echo(self, state: ShowState, event: SoundEvent) -> None:
+        """Send a note on: the musician's to MIDI out, everybody's to the OSC targets."""
+        lane = state.lanes[event.lane]
+        down = event.kind == SoundKind.NOTE_ON
+        velocity = max(1, round(event.value * 127)) if down else 0
+        if self.midi_out and lane.source == MUSICIAN:
+            self.midi_out.send(event.sample, bytes((0x90 | lane.channel - 1, event.note, velocity)))
+        if self.osc_out:
+            self.osc_out.send("/chladni/note", (lane.channel, event.note, velocity / 127.0))
+
+    def _after_tick(self, state: ShowState) -> None:
+        show = self.show
+        if state.tick % show.frame_ticks == 0:
+            frame = state.tick // show.frame_ticks
+            deadline_us = self.clock.us_at(seen_at(show, state.tick))
+            self.generator.jobs.push(*pack_job(frame_job(show, state), frame, deadline_us))
+            if self.osc_out:
+                self._tell(state)
+        if state.tick % TICKS_PER_SECOND == 0:
+            self.core_cpu_s = time.thread_time()
+            if self.recorder:
+                self.recorder.digest(state.tick, state.digest())
+
+    def _tell(self, state: ShowState) -> None:
+        """Send what has changed since the frame before to the OSC targets."""
+        assert self.osc_out is not None
+        for parameter, level, told in zip(PARAMETERS, state.levels, self._told, strict=True):
+            if level != told:
+                self.osc_out.send(f"/chladni/parameter/{parameter.name}", (level,))
+        self._told = state.levels
+        beat = beat_at(state.transport, state.tick * TICK_SAMPLES)
+        before = beat_at(state.transport, (state.tick - self.show.frame_ticks) * TICK_SAMPLES)
+        if beat // 1.0 != before // 1.0:
+            self.osc_out.send("/chladni/beat", (int(beat // 1.0),))
+        if state.tick % TICKS_PER_SECOND < self.show.frame_ticks:
+            seen = self.presentation
+            self.osc_out.send("/chladni/frames", (seen.due, seen.shown, seen.late, seen.held))
+
+    def _phrases(self) -> None:
+        """Bring the musician's phrases in through the front door."""
+        notes: list[PhraseNote] = []
+        while not self.stop.is_set():
+            self.musician.phrases.wait(0.1)
+            for request, tick, offset, note, velocity, length in self.musician.phrases.pop_all():
+                if note >= 0:
+                    notes.append(PhraseNote(tick, offset, note, velocity, length))
+                else:
+                    self.inbox.put(self.clock.now(), MUSICIAN, Phrase(request, tuple(notes)))
+                    notes = []
+
+    def ask_report(self) -> None:
+        """Have `on_report` called soon, from a thread that has the time (safe in a signal handler)."""
+        self._report_asked.set()
+
+    def _watch(self) -> None:
+        """Watch over the workers and take in the sound's deviations."""
+        while not self.stop.wait(_WATCH_S):
+            for worker in self.workers:
+                worker.watch()
+            for _, deviation_us in self.sound.deviations.pop_all():
+                self.sound_deviation.add(deviation_us / 1000.0)
+            if self.recorder and self.recorder.problem and self.recorder.problem not in self.warnings:
+                self.warnings.append(self.recorder.problem)
+            if self._report_asked.is_set():
+                self._report_asked.clear()
+                self.on_report()

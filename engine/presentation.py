@@ -5,6 +5,7 @@ from collections.abc import Callable
 from threading import Event as Signal
 from time import sleep
 
+from engine import priority
 from engine.clock import Clock, monotonic_us
 from engine.core.contract import seen_at
 from engine.core.show import Show
@@ -42,6 +43,8 @@ class Presentation:
 
     def run(self, stop: Signal) -> None:
         """Show frames until `stop` is set or the window is closed by its user."""
+        priority.become_realtime(priority.PRESENTER)
+        self._presenter.inputs()  # what came before the curtain is none of the show's
         show = self._show
         tick, last_tick, held = show.frame_ticks, -1, 0
         while not (stop.is_set() or self._presenter.closed):

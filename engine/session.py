@@ -1,10 +1,8 @@
 """A performance: the only place where the core and its edges meet."""
 
 import gc
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
@@ -13,7 +11,7 @@ from typing import Protocol
 
 import psutil
 
-from engine import library
+from engine import hud, library, priority
 from engine.clock import Clock, monotonic_us
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import seen_at
@@ -52,7 +50,6 @@ _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by the
 _SOUND_S = 2.0
 _COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
 _AHEAD_TICKS = 12  # the performer's events are put into the inbox 50 ms before they are due
-_CORE_PRIORITY = 2  # SCHED_FIFO, where allowed: above ordinary processes, below the sound
 
 
 class Source(Protocol):
@@ -130,6 +127,8 @@ class Session:
         self.inbox = Inbox(self.recorder.event if self.recorder else lambda event: None)
         self.source: Source = Replay(stage.replay) if stage.replay else self.inbox
         self.presentation = Presentation(show, self.clock, self.generator.frames, presenter, self.inbox)
+        self.hud: tuple[str, ...] = ()
+        self.presentation.hud = lambda: self.hud
         self._open_devices()
 
     def _start_workers(self) -> None:
@@ -239,8 +238,7 @@ class Session:
     # next control step or frame, the next event that waits for its tick, the musician's next note, or the
     # inbox's bell. The ticks in between are then closed together, each as if it had been on time.
     def _core(self) -> None:
-        with suppress(OSError, AttributeError):  # no right to it, or no such thing on this system
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_CORE_PRIORITY))
+        priority.become_realtime(priority.CORE)
         state, show = self.state, self.show
         end_tick = self._end_tick()
         while not self.stop.is_set():
@@ -365,6 +363,7 @@ class Session:
                 self.sound_deviation.add(deviation_us / 1000.0)
             if self.recorder and self.recorder.problem and self.recorder.problem not in self.warnings:
                 self.warnings.append(self.recorder.problem)
+            self.hud = hud.lines(self)
             if self._report_asked.is_set():
                 self._report_asked.clear()
                 self.on_report()

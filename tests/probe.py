@@ -9,6 +9,7 @@ engine's notes are to begin in silence: an onset is the first sample above -80 d
 import json
 import sys
 import time
+from itertools import pairwise
 
 import jack
 import numpy as np
@@ -56,7 +57,7 @@ def listen(seconds: float, midi_port: str, audio_port: str) -> dict[str, object]
         "rate": client.samplerate,
         "notes": len(notes),
         "distances": [distance for distance in distances[1:-1] if distance is not None],
-        "jumps": sum(b[0] - a[0] != len(a[1]) for a, b in zip(blocks, blocks[1:], strict=False)),
+        "jumps": sum(b[0] - a[0] != len(a[1]) for a, b in pairwise(blocks)),
     }
 
 

@@ -22,11 +22,10 @@ from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 
 CORE = Path(ev.__file__).parent
-EDGES = {
-    "asyncio", "ctypes", "io", "logging", "multiprocessing", "numpy", "onnxruntime", "os", "pathlib",
-    "pygame",    "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading",
-    "time", "datetime", "urllib", "uuid", "mido", "pythonosc", "cv2",
-}  # fmt: skip
+EDGES = set(
+    "asyncio ctypes cv2 datetime io logging mido multiprocessing numpy onnxruntime os pathlib pygame "
+    "pythonosc random secrets select shutil signal socket subprocess sys tempfile threading time urllib uuid".split()
+)
 
 
 def show(**changes: object) -> Show:

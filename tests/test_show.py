@@ -87,7 +87,9 @@ def test_lines_of_tables_arrays_and_sub_tables() -> None:
 def test_the_documentation_lists_every_parameter_and_key() -> None:
     text = (Path(__file__).parent.parent / "docs" / "show.md").read_text()
     for parameter in PARAMETERS:
-        row = f"| `{parameter.name}` | {parameter.minimum:g} | {parameter.maximum:g} | {parameter.default:g} |"
+        row = (
+            f"| `{parameter.name}` | {parameter.minimum:g} | {parameter.maximum:g} | {parameter.default:g} |"
+        )
         assert row in text
     for key in Show.model_fields:
         assert f"`{key}`" in text or f"[{key}]" in text, key

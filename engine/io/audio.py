@@ -1,6 +1,5 @@
 """Sound devices: JACK, whatever miniaudio finds, or a timer where there is none."""
 
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -10,12 +9,12 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import priority
 from engine.clock import monotonic_us
 from engine.core.units import SAMPLE_RATE
 from engine.workers.links import MIDI_BYTES
 
 MAX_BLOCK: Final = 8192  # frames; JACK's own limit
-CALLBACK_PRIORITY: Final = 8  # SCHED_FIFO, where the device brings no real-time thread: above the core's
 _LOST_US: Final = 1e6  # a device that has not called back for so long is gone
 _PERIODS: Final = 2  # of miniaudio's buffer
 _STARTED_BLOCKS: Final = 8  # the first fill the buffer at once: their times say nothing
@@ -71,13 +70,6 @@ class Device(Protocol):
         """End; no callback runs when it returns. Never raises."""
 
 
-def become_realtime(priority: int) -> None:
-    """Give the calling thread SCHED_FIFO unless it is real-time already, where the system allows it."""
-    with suppress(OSError, AttributeError):
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-
-
 class Timer:
     """No device: the monotonic clock calls, so that time goes on, and all numbers are real.
 
@@ -113,7 +105,7 @@ class Timer:
             self._thread.join(1.0)
 
     def _run(self, player: Player) -> None:
-        become_realtime(CALLBACK_PRIORITY)
+        priority.become_realtime(priority.SOUND)
         us_per_frame = 1e6 / self.rate
         start_us, frame = monotonic_us(), 0
         while not self._stop.is_set():
@@ -202,7 +194,7 @@ class Miniaudio:
     def _callbacks(self, player: Player) -> Generator[NDArray[np.float32] | bytes, int, None]:
         frame = blocks = 0
         wanted = yield b""
-        become_realtime(CALLBACK_PRIORITY)
+        priority.become_realtime(priority.SOUND)
         while True:
             now_us = monotonic_us()
             gap_us, self._called_us = now_us - self._called_us, now_us

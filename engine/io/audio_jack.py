@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from engine import priority
 from engine.clock import monotonic_us
-from engine.io.audio import CALLBACK_PRIORITY, MAX_BLOCK, DeviceError, Player, become_realtime
+from engine.io.audio import MAX_BLOCK, DeviceError, Player
 from engine.workers.links import MIDI_PORT_LOST, MIDI_PORT_OPENED
 
 _LOST_US: Final = 1e6  # a server that has not called for so long counts as gone
-_NOTICE_PRIORITY: Final = 3  # SCHED_FIFO, of the thread in which the server tells of xruns
 _PIECE: Final = 64  # bytes in a record of links.MIDI_IN
 _PLAYBACK_LATENCY: Final = 1  # JackPlaybackLatency (jack/types.h)
 _THROUGH: Final = "Midi Through"  # the system's loop-back: what comes out of it went in elsewhere
@@ -39,9 +39,10 @@ class _Input:
 class Jack:
     """A client named Chladni with two sound outputs and a MIDI port each way.
 
-    `hears_us` is part of the name of the MIDI ports that `midi_out` is connected to. Besides `midi_in`, to which others connect, every MIDI source of the graph gets an input port of its
-    own, so that each is known by its name. The process callback only moves data; ports are made, watched
-    and dropped in `tend`, which tells the callback about them through a queue.
+    Besides `midi_in`, to which others connect, every MIDI source of the graph gets an input port of its
+    own, so that each is known by its name; `midi_out` is connected to the ports with `hears_us` in their
+    names. The process callback only moves data; ports are made, watched and dropped in `tend`, which tells
+    the callback about them through a queue.
 
     Both ends of the contract lie in the graph: MIDI of frame f is answered `sound_ms` of frames later.
     What the driver behind the graph adds (`latency_frames`) is the rig's, and not in `contract_frames`.
@@ -118,7 +119,7 @@ class Jack:
         self._shut = True
 
     def _xrun(self, delayed_us: float) -> None:
-        become_realtime(_NOTICE_PRIORITY)  # it holds the interpreter, so it must not be held up
+        priority.become_realtime(priority.SOUND_KEEPER)  # it holds the interpreter, so it must not be held up
         self._xruns += 1
 
     # The process callback: everything it calls is a local name, and nothing in it waits.
@@ -131,7 +132,7 @@ class Jack:
             us = monotonic_us()
             self._called_us = us
             if not self._blocks:
-                become_realtime(CALLBACK_PRIORITY)  # for a server that runs without (jackd -r)
+                priority.become_realtime(priority.SOUND)  # for a server that runs without (jackd -r)
             us -= client.frames_since_cycle_start * us_per_frame  # when the cycle began, not we
             raw = client.last_frame_time  # 32 bits: wraps after a day
             passed = (raw - self._raw) & 0xFFFFFFFF

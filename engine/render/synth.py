@@ -387,9 +387,7 @@ class Synth:
         self._held &= ~over
         self._pedalled &= ~over
 
-    def _falling(
-        self, start: NDArray[np.float64], rate: NDArray[np.float64], n: int
-    ) -> NDArray[np.float32]:
+    def _falling(self, start: NDArray[np.float64], rate: NDArray[np.float64], n: int) -> NDArray[np.float32]:
         """Return start * exp(-rate * k) for k = 0 .. n - 1, (6, count, n), without n exponentials each."""
         coarse = -(-n // _STEP)
         fine = np.exp(-rate[..., None] * self._steps[:_STEP]).astype(np.float32)

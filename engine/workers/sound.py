@@ -12,11 +12,12 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import priority
 from engine.clock import DelayLockedLoop, monotonic_us
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.core.units import SAMPLE_RATE
-from engine.io.audio import BACKENDS, Device, DeviceError, become_realtime, open_device
+from engine.io.audio import BACKENDS, Device, DeviceError, open_device
 from engine.render.synth import Instrumentarium, Synth, render_block
 from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, SoundLink
 
@@ -24,7 +25,6 @@ _TEND_S: Final = 0.08
 _RETRY_US: Final = 500_000.0  # between two tries to open a device while there is none
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
-_TEND_PRIORITY: Final = 3  # SCHED_FIFO: while it holds the interpreter the callback waits, so let it finish
 _PREFERENCE: Final = {
     "auto": ("jack", "miniaudio"), "jack": ("jack",), "miniaudio": ("miniaudio",), "none": (),
 }  # fmt: skip
@@ -203,7 +203,7 @@ def run(link: SoundLink, config: SoundConfig) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would be heard
-    become_realtime(_TEND_PRIORITY)
+    priority.become_realtime(priority.SOUND_KEEPER)
     device: Device | None = None
     tried_us = -inf
     pause = Event()

@@ -1,4 +1,4 @@
-"""Writes the digests of recordings anew, for a core that was changed on purpose: `python restamp.py FILE ...`."""
+"""Writes the digests of recordings anew, after a change of the core on purpose: `restamp.py FILE ...`."""
 
 import sys
 from pathlib import Path

@@ -1,0 +1,34 @@
+"""The lines of the window's head-up display: what a performer wants to know at a glance."""
+
+from typing import TYPE_CHECKING
+
+from engine.core.parameters import INDEX
+from engine.distribution import Distribution
+from engine.workers.links import DEVICE_KINDS
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+def _p99(distribution: Distribution) -> str:
+    value = distribution.quantile(0.99)
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def lines(session: "Session") -> tuple[str, ...]:
+    """Return the lines for the present state."""
+    show, state, seen = session.show, session.state, session.presentation
+    sound, generator = session.sound.board, session.generator.board
+    cue = show.cue[state.cue] if state.cue >= 0 else None
+    ports = ", ".join(session.midi.ports()) or "none"
+    return (
+        f"{show.title}   cue {f'{cue.number:g} {cue.name}' if cue else '-'}"
+        f"   {state.transport.bpm:.0f} bpm   psi {state.levels[INDEX['psi']]:.2f}",
+        f"picture {show.picture_ms:.0f} ms   late {seen.late} of {seen.due}   held {seen.held}"
+        f"   p99 {_p99(seen.frame_deviation)}   {generator['inference_us'] / 1000:.1f} ms a frame"
+        f"   rung {generator['rung']:.0f}",
+        f"sound {show.sound_ms:.0f} ms   {DEVICE_KINDS[int(sound['kind'])]} {sound['block']:.0f}"
+        f"   underruns {sound['underruns']:.0f}   late {sound['late_events']:.0f}"
+        f"   p99 {_p99(session.sound_deviation)}   voices {sound['voices']:.0f}",
+        f"inputs {session.source.taken}   dropped {session.source.dropped}   MIDI {ports}",
+    )

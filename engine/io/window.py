@@ -1,0 +1,511 @@
+"""Where frames are seen: a window, or nowhere."""
+
+import atexit
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from glob import glob
+from math import inf
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clock import monotonic_us
+from engine.core.events import Body, Release
+from engine.core.parameters import EFFECTS
+from engine.io import keys
+from engine.workers.shared import Frame
+
+_QUIT_US = 1e6  # two Escapes within a second close the window
+_REOPEN_US = 1e6
+_SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader", "gdi generic", "software")
+_UNSEEN = ("offscreen", "dummy")  # what SDL falls back to in silence
+_HUD_POINTS, _HUD_INK, _HUD_PAPER = 20, (235, 235, 235), (0, 0, 0, 150)
+_NEUTRAL = tuple(effect.default for effect in EFFECTS)
+
+
+class Presenter(Protocol):
+    """Where frames are seen. Nothing here raises while playing."""
+
+    shaders: bool  # whether it does the effects itself, on frames that come raw
+    closed: bool  # whether its user has closed it
+
+    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
+        """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
+        ...
+
+    def flip(self) -> float:
+        """Show what was drawn; return the monotonic time in microseconds at which it was shown."""
+        ...
+
+    def inputs(self) -> list[tuple[float, str, Body]]:
+        """Return (monotonic microseconds, source, body) of all that came in since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class Headless:
+    """Nowhere: frames are taken at their times and seen by nobody."""
+
+    shaders = False
+    closed = False
+    refresh_hz: float | None = None
+    lost = 0
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
+        """Touch nothing."""
+
+    def flip(self) -> float:
+        """Return the time."""
+        return monotonic_us()
+
+    def inputs(self) -> list[tuple[float, str, Body]]:
+        """Return nothing."""
+        return []
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Window:
+    """A window on a display, with its keyboard, mouse and game controllers.
+
+    F takes it to the whole display and back, H shows the head-up display, Escape twice within a second
+    closes it. Where GL runs on a GPU, `shaders` is true and the effects are done here (`shaders=False` or
+    `True` decides otherwise); elsewhere frames come finished and are scaled by OpenCV. A window that is lost
+    is counted in `lost` and tried again every second, unless its X server is gone: then the show goes on
+    without it. Raise RuntimeError where no window opens.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        size: tuple[int, int] = (1280, 720),
+        display: int = 0,
+        fullscreen: bool = False,
+        shaders: bool | None = None,
+    ) -> None:
+        self._title, self._size, self._display, self._fullscreen = title, size, display, fullscreen
+        self._wanted_shaders = shaders
+        self.shaders = self.closed = False
+        self.lost = 0
+        self.refresh_hz: float | None = None
+        self._alive = False
+        self._retry_us = self._escape_us = 0.0
+        self._hud = False
+        self._hud_lines: tuple[str, ...] = ()
+        self._hud_surface: Any = None
+        self._context: Any = None
+        self._stage: Any = None
+        self._hud_texture: Any = None
+        self._keys, self._mouse = keys.Keys(), keys.Mouse()
+        self._pads: dict[int, tuple[int, Any]] = {}  # number and joystick by SDL's instance
+        # SDL would show its software surface through software GL, 4 to 7 times slower (measured).
+        os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        import pygame
+
+        self._pygame = pygame
+        self._draw_frame: Callable[[Frame | None, int], None]
+        try:
+            self._open()
+        except pygame.error as error:
+            pygame.display.quit()
+            raise RuntimeError(str(error)) from None
+        os.environ["SDL_VIDEODRIVER"] = pygame.display.get_driver()  # to reopen there, not elsewhere
+        pygame.joystick.init()
+
+    # Opening.
+
+    def _open(self) -> None:
+        pygame = self._pygame
+        _survive_refusals()
+        pygame.display.init()
+        if pygame.display.get_driver() in _UNSEEN and "SDL_VIDEODRIVER" not in os.environ:
+            raise pygame.error("no display that SDL can open")
+        pygame.display.set_caption(self._title)
+        wanted = _may_have_gpu() if self._wanted_shaders is None else self._wanted_shaders
+        self.shaders = wanted and self._open_gl()
+        if not self.shaders:
+            self._set_mode(0)
+            self._draw_frame = self._draw_software
+        _survive_lost_display(pygame, self._lose_for_good)
+        self.refresh_hz = _refresh_hz(pygame, self._display)
+        self._hud_surface = None
+        self._alive = True
+
+    def _set_mode(self, flags: int) -> Any:
+        """Open the window, or change it to its present form; return its surface."""
+        pygame = self._pygame
+        size = self._size
+        if self._fullscreen:
+            size, flags = pygame.display.get_desktop_sizes()[self._display], flags | pygame.FULLSCREEN
+        else:
+            flags |= pygame.RESIZABLE
+        vsync = 1 if flags & pygame.OPENGL else 0
+        return pygame.display.set_mode(size, flags, display=self._display, vsync=vsync)
+
+    def _open_gl(self) -> bool:
+        """Open the window with GL 3.3; return False, with no window open, where no GPU would run it."""
+        pygame = self._pygame
+        try:
+            import moderngl
+
+            from engine.render.shaders import Stage
+
+            pygame.display.gl_set_attribute(pygame.GL_CONTEXT_MAJOR_VERSION, 3)
+            pygame.display.gl_set_attribute(pygame.GL_CONTEXT_MINOR_VERSION, 3)
+            pygame.display.gl_set_attribute(pygame.GL_CONTEXT_PROFILE_MASK, pygame.GL_CONTEXT_PROFILE_CORE)
+            self._set_mode(pygame.OPENGL | pygame.DOUBLEBUF)
+            self._context = moderngl.create_context(require=330)
+            renderer = self._context.info["GL_RENDERER"].lower()
+            if self._wanted_shaders is None and any(name in renderer for name in _SOFTWARE_GL):
+                raise RuntimeError(f"{renderer} is no GPU")
+            self._stage = Stage(self._context, *self._size)
+        except Exception:  # no GL, no moderngl, no GPU, a driver's own error: software then
+            self._drop_gl()
+            pygame.display.quit()
+            pygame.display.init()
+            pygame.display.set_caption(self._title)
+            return False
+        self._drawn_tick = -1
+        self._draw_frame = self._draw_shaders
+        return True
+
+    def _drop_gl(self) -> None:
+        """Let go of GL while its display is still there: released later, it would take the process down."""
+        context, self._context, self._stage, self._hud_texture = self._context, None, None, None
+        if context is not None:
+            context.release()
+            del context
+            gc.collect()  # moderngl's objects refer to each other
+
+    def _lose(self) -> None:
+        """Note that the display is gone."""
+        if self._alive:
+            self._alive = False
+            self.lost += 1
+            self._retry_us = monotonic_us() + _REOPEN_US
+
+    def _lose_for_good(self) -> None:
+        """Note that the X server is gone, which SDL cannot leave: see `_survive_lost_display`."""
+        self._lose()
+        self._retry_us = inf
+        atexit.unregister(self._pygame.quit)
+
+    def _ready(self) -> bool:
+        """Return whether there is a window, trying to open it again at most once a second."""
+        if self._alive or self.closed:
+            return self._alive
+        if monotonic_us() < self._retry_us:
+            return False
+        try:
+            self._drop_gl()
+            self._pygame.display.quit()
+            self._open()
+        except (self._pygame.error, RuntimeError):
+            self._retry_us = monotonic_us() + _REOPEN_US
+        return self._alive
+
+    # Showing.
+
+    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
+        """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
+        if not self._ready():
+            return
+        self._hud_lines = hud
+        try:
+            self._draw_frame(frame, held)
+        except Exception:  # a lost surface, a lost context
+            self._lose()
+
+    def flip(self) -> float:
+        """Show what was drawn; return the monotonic time in microseconds at which it was shown."""
+        if self._alive:
+            try:
+                self._pygame.display.flip()
+            except self._pygame.error:
+                self._lose()
+        return monotonic_us()
+
+    def _draw_software(self, frame: Frame | None, held: int) -> None:
+        surface = self._pygame.display.get_surface()
+        if frame is None:
+            surface.fill((0, 0, 0))
+        else:
+            import cv2
+
+            view = surface.get_view("2")  # (width, height) of 32 bits, no copy
+            target = np.asarray(view).T[..., None].view(np.uint8)  # (height, width, 4)
+            order = cv2.COLOR_RGB2BGRA if surface.get_shifts()[0] == 16 else cv2.COLOR_RGB2RGBA
+            _cover(cv2.cvtColor(frame.pixels, order), held, target)
+            del target, view  # the surface is locked while they live
+        if self._hud and self._hud_lines:
+            surface.blit(self._hud_picture(), (0, 0))
+
+    def _draw_shaders(self, frame: Frame | None, held: int) -> None:
+        stage, screen = self._stage, self._context.screen
+        width, height = self._pygame.display.get_window_size()
+        screen.viewport = (0, 0, width, height)
+        if frame is None:
+            screen.clear()
+        else:
+            if frame.tick != self._drawn_tick:
+                self._fit_stage(frame.pixels.shape, width, height)
+                stage.apply(frame.pixels, frame.effects if frame.raw else _NEUTRAL)
+                self._drawn_tick = frame.tick
+            stage.show(screen, (width, height), held)
+        if self._hud and self._hud_lines:
+            picture = self._hud_picture()
+            if self._hud_texture is None:
+                data = self._pygame.image.tobytes(picture, "RGBA")
+                self._hud_texture = self._context.texture(picture.get_size(), 4, data)
+            stage.overlay(screen, (width, height), self._hud_texture)
+
+    def _fit_stage(self, shape: tuple[int, ...], width: int, height: int) -> None:
+        """Give the stage the frame's aspect, just covering the window."""
+        scale = max(width / shape[1], height / shape[0])
+        size = (round(shape[1] * scale), round(shape[0] * scale))
+        if size != self._stage.size:
+            self._stage.resize(*size)
+
+    def _hud_picture(self) -> Any:
+        """Return the head-up display as a surface, drawn anew when its lines change."""
+        pygame = self._pygame
+        if self._hud_surface is None or self._hud_surface[0] != self._hud_lines:
+            if not pygame.font.get_init():
+                pygame.font.init()
+            font = pygame.font.Font(None, _HUD_POINTS)
+            texts = [font.render(line, True, _HUD_INK) for line in self._hud_lines]
+            step = font.get_linesize()
+            surface = pygame.Surface(
+                (max(text.get_width() for text in texts) + 16, step * len(texts) + 12), pygame.SRCALPHA
+            )
+            surface.fill(_HUD_PAPER)
+            for row, text in enumerate(texts):
+                surface.blit(text, (8, 6 + row * step))
+            self._hud_surface = (self._hud_lines, surface)
+            self._hud_texture = None
+        return self._hud_surface[1]
+
+    # Listening.
+
+    def inputs(self) -> list[tuple[float, str, Body]]:
+        """Return (monotonic microseconds, source, body) of all that came in since the last call.
+
+        SDL's own stamps do not reach Python, so the stamp is the time of this call. Only the last of several
+        places of the pointer is returned.
+        """
+        if not self._alive or self.closed:
+            return []
+        try:
+            events = self._pygame.event.get()
+        except self._pygame.error:
+            self._lose()
+            return self._sourced(keys.SOURCE, self._keys.release())
+        found: list[tuple[float, str, Body]] = []
+        moved = None
+        for event in events:
+            if event.type == self._pygame.MOUSEMOTION:
+                moved = event
+            else:
+                found += self._translate(event)
+        if moved is not None:
+            (x, y), (width, height) = moved.pos, self._pygame.display.get_window_size()
+            found += self._sourced("mouse", self._mouse.move(x, y, width, height))
+        return found
+
+    @staticmethod
+    def _sourced(source: str, bodies: list[Body]) -> list[tuple[float, str, Body]]:
+        now_us = monotonic_us()
+        return [(now_us, source, body) for body in bodies]
+
+    def _translate(self, event: Any) -> list[tuple[float, str, Body]]:
+        """Return the inputs that one of SDL's events stands for; do what it asks of the window."""
+        pygame = self._pygame
+        match event.type:
+            case pygame.KEYDOWN if event.scancode in (keys.ESCAPE, keys.FULLSCREEN, keys.HUD):
+                return self._command(event.scancode)
+            case pygame.KEYUP if event.scancode in (keys.ESCAPE, keys.FULLSCREEN, keys.HUD):
+                return []
+            case pygame.KEYDOWN:
+                bodies = self._keys.down(event.scancode, pygame.key.name(event.key))
+                return self._sourced(keys.SOURCE, bodies)
+            case pygame.KEYUP:
+                bodies = self._keys.up(event.scancode, pygame.key.name(event.key))
+                return self._sourced(keys.SOURCE, bodies)
+            case pygame.WINDOWFOCUSLOST:
+                return self._sourced(keys.SOURCE, self._keys.release())
+            case pygame.QUIT | pygame.WINDOWCLOSE:
+                return self._leave()
+            case pygame.MOUSEBUTTONDOWN | pygame.MOUSEBUTTONUP if event.button not in (4, 5):
+                down = event.type == pygame.MOUSEBUTTONDOWN
+                return self._sourced("mouse", [self._mouse.button(event.button, down)])
+            case pygame.MOUSEWHEEL:
+                return self._sourced("mouse", [self._mouse.wheel(event.y)])
+            case _:
+                return self._translate_pad(event)
+
+    def _translate_pad(self, event: Any) -> list[tuple[float, str, Body]]:
+        pygame = self._pygame
+        if event.type == pygame.JOYDEVICEADDED:
+            taken = {number for number, _ in self._pads.values()}
+            number = next(n for n in range(1, len(taken) + 2) if n not in taken)
+            joystick = pygame.joystick.Joystick(event.device_index)
+            self._pads[joystick.get_instance_id()] = (number, joystick)
+            return []
+        if getattr(event, "instance_id", None) not in self._pads:
+            return []
+        number, _ = self._pads[event.instance_id]
+        bodies: list[Body] = []
+        match event.type:
+            case pygame.JOYAXISMOTION:
+                bodies = [keys.pad_axis(number, event.axis, event.value)]
+            case pygame.JOYBUTTONDOWN | pygame.JOYBUTTONUP:
+                bodies = [keys.pad_button(number, event.button, event.type == pygame.JOYBUTTONDOWN)]
+            case pygame.JOYHATMOTION:
+                bodies = keys.pad_hat(number, event.hat, *event.value)
+            case pygame.JOYDEVICEREMOVED:
+                del self._pads[event.instance_id]
+                bodies = [Release()]
+        return self._sourced(f"pad:{number}", bodies)
+
+    def _command(self, scancode: int) -> list[tuple[float, str, Body]]:
+        """Do what one of the window's own keys asks."""
+        if scancode == keys.HUD:
+            self._hud = not self._hud
+        elif scancode == keys.FULLSCREEN:
+            self._fullscreen = not self._fullscreen
+            flags = self._pygame.OPENGL | self._pygame.DOUBLEBUF if self.shaders else 0
+            try:
+                self._set_mode(flags)
+                if not self._fullscreen:
+                    self._set_mode(flags)  # the first leaves the whole display, the second sets the size
+            except self._pygame.error:
+                self._lose()
+        else:
+            now_us = monotonic_us()
+            if now_us - self._escape_us < _QUIT_US:
+                return self._leave()
+            self._escape_us = now_us
+        return []
+
+    def _leave(self) -> list[tuple[float, str, Body]]:
+        """Close for the user; what sounds is released."""
+        self.closed = True
+        return self._sourced(keys.SOURCE, self._keys.release())
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._alive:
+            self._alive = False
+            self._drop_gl()
+            self._pygame.joystick.quit()
+            self._pygame.display.quit()
+        self.closed = True
+
+
+def _cover(pixels: NDArray[Any], held: int, target: NDArray[np.uint8]) -> None:
+    """Fill `target` (height, width, 4) with a picture (h, w, 4), enlarged a little more if it is held."""
+    import cv2
+
+    from engine.render.effects import held_zoom
+    from engine.render.scale import fit
+
+    height, width = target.shape[:2]
+    if held == 0:
+        fit(pixels, width, height, target)
+        return
+    scale = max(width / pixels.shape[1], height / pixels.shape[0]) * held_zoom(held)
+    across = (width - 1 - scale * (pixels.shape[1] - 1)) / 2
+    down = (height - 1 - scale * (pixels.shape[0] - 1)) / 2
+    warp = np.array([[scale, 0.0, across], [0.0, scale, down]])
+    # Bilinear: 2.5 ms at 1280 x 720, cubic 20; and what moves needs no fine detail.
+    cv2.warpAffine(
+        pixels, warp, (width, height), dst=target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def _may_have_gpu() -> bool:
+    """Return whether it is worth asking GL: on Linux a GPU's driver shows itself as a device file."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return bool(glob("/dev/dri/renderD*") or glob("/dev/nvidia[0-9]*"))
+
+
+def _refresh_hz(pygame: Any, display: int) -> float | None:
+    """Return the display's refresh rate as SDL knows it, which pygame does not pass on."""
+
+    class DisplayMode(ctypes.Structure):  # SDL_video.h
+        _fields_ = (
+            ("format", ctypes.c_uint32), ("w", ctypes.c_int), ("h", ctypes.c_int),
+            ("refresh_rate", ctypes.c_int), ("driverdata", ctypes.c_void_p),
+        )  # fmt: skip
+
+    mode = DisplayMode()
+    try:
+        found = ctypes.CDLL(pygame.base.__file__).SDL_GetCurrentDisplayMode(display, ctypes.byref(mode))
+    except (OSError, AttributeError):  # SDL is linked in a way that hides its symbols
+        return None
+    return float(mode.refresh_rate) if found == 0 and mode.refresh_rate > 0 else None
+
+
+def _x11_display(pygame: Any) -> int | None:
+    """Return SDL's connection to the X server as an address, None where it has none.
+
+    pygame's `get_wm_info` reads fields that X11 does not fill, and ends the process where they are 0.
+    """
+    if pygame.display.get_driver() != "x11":
+        return None
+    info = ctypes.create_string_buffer(128)  # SDL_SysWMinfo: version, subsystem at 4, Display * at 8
+    info.raw = bytes(pygame.get_sdl_version()).ljust(128, b"\0")
+    try:
+        sdl = ctypes.CDLL(pygame.base.__file__)
+        sdl.SDL_GetWindowFromID.restype = ctypes.c_void_p
+        sdl.SDL_GetWindowWMInfo.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        windows = (sdl.SDL_GetWindowFromID(number) for number in range(1, 1000))  # there is one
+        window = next((window for window in windows if window), None)
+        if window is None or not sdl.SDL_GetWindowWMInfo(window, info):
+            return None
+    except (OSError, AttributeError):  # SDL is linked in a way that hides its symbols
+        return None
+    return ctypes.c_void_p.from_buffer(info, 8).value
+
+
+_handlers: list[Any] = []  # that Xlib holds
+_IGNORE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 0)
+
+
+# Xlib answers a lost connection by ending the process, in two handlers. Since libX11 1.7 both can be
+# replaced; the calls then return and do nothing. SDL waits forever for an answer when it is to leave such
+# a connection, so this window stays lost, and the show goes on without it.
+def _survive_lost_display(pygame: Any, lose: Callable[[], None]) -> None:
+    """Have `lose` called, in place of an exit, when the X server of the window is gone."""
+    display = _x11_display(pygame)
+    if display is None:
+        return
+    on_exit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: lose())
+    try:
+        library = ctypes.CDLL("libX11.so.6")
+        library.XSetIOErrorExitHandler.argtypes = [ctypes.c_void_p, type(on_exit), ctypes.c_void_p]
+        library.XSetIOErrorExitHandler(display, on_exit, None)
+        library.XSetIOErrorHandler(_IGNORE)
+    except (OSError, AttributeError):  # an older libX11: a lost server ends the process
+        return
+    _handlers.append(on_exit)
+
+
+def _survive_refusals() -> None:
+    """Have requests that the X server refuses (of GL, say) fail, in place of ending the process."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libX11.so.6").XSetErrorHandler(_IGNORE)

@@ -1,0 +1,208 @@
+"""A generator in ONNX: a frame job and a rung of the quality ladder in, a picture out.
+
+The manifest says what the files are; nothing here knows one generator from another. The order of the
+latent's way is that of the StyleGAN papers: z, mapping, style mixing (Karras et al. 2019, section 3.1),
+truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020), synthesis.
+"""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from engine.core.jobs import FrameJob
+from models import manifest
+
+Floats = NDArray[Any]  # float32
+_STYLES = 32  # mapped style seeds kept
+
+
+def usable_providers() -> list[str]:
+    """Return ONNX Runtime's providers that this machine can use: CUDA only where there is a driver."""
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(driver)
+    except OSError:
+        lacking = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
+    else:
+        lacking = set()
+    return [name for name in onnxruntime.get_available_providers() if name not in lacking]
+
+
+@lru_cache(maxsize=64)
+def normals(seed: int, size: int) -> Floats:
+    """Return `size` standard normals of a seed, the same on every machine (Philox, Salmon et al. 2011)."""
+    drawn = np.random.Generator(np.random.Philox(key=seed)).standard_normal(size, np.float32)
+    drawn.flags.writeable = False
+    return drawn
+
+
+# The samples of a high-dimensional normal lie close to a sphere; a straight line between two of them cuts
+# through its empty inside, an arc does not (Shoemake 1985; White 2016, arXiv:1609.04468).
+def slerp(a: Floats, b: Floats, share: float) -> Floats:
+    """Return the point `share` of the way along the arc from a to b, its length between theirs."""
+    cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
+    angle = np.arccos(min(1.0, max(-1.0, cosine)))
+    if np.sin(angle) < 1e-4:  # the same place, or opposite ones: no arc is the shortest
+        return (1.0 - share) * a + share * b
+    mixed: Floats = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
+    return mixed.astype(np.float32)
+
+
+def soft_label(label: Sequence[float], classes: int) -> Floats:
+    """Return a label over `classes` that sums to 1, (1, classes); what the generator lacks is cut off.
+
+    A label of nothing that the generator has becomes its last class.
+    """
+    found = np.zeros((1, classes), np.float32)
+    kept = min(len(label), classes)
+    found[0, :kept] = label[:kept]
+    total = float(found.sum())
+    if total <= 0.0:
+        found[0, -1] = total = 1.0
+    return found / np.float32(total)
+
+
+class Generator:
+    """A generator folder, ready to play.
+
+    `provider` is `auto`, `cuda` or `cpu`; `rung` is loaded at once, others when first asked for. The mapping
+    network always runs on the CPU: it takes a tenth of a millisecond, and its result is needed there.
+    Raise ValueError where the folder is not what its manifest says.
+    """
+
+    def __init__(self, folder: Path, provider: str = "auto", rung: int = 0, threads: int = 1) -> None:
+        m = manifest.load(folder)
+        if not isinstance(m, manifest.Generator):
+            raise ValueError(f"{folder}: a {m.kind}, where a generator is wanted")
+        self.manifest = m
+        self._threads = threads
+        usable = usable_providers()
+        self.provider = "CUDAExecutionProvider" if provider != "cpu" else "CPUExecutionProvider"
+        if self.provider not in usable:
+            self.provider = "CPUExecutionProvider"
+        if self.provider == "CUDAExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA's libraries may have come as wheels
+        self._default_rung = rung
+        self._sessions: dict[int, Any] = {}
+        self._mapping = self._session(m.path(m.mapping.file), "CPUExecutionProvider")
+        with np.load(BytesIO(m.path(m.statistics.file).read_bytes()), allow_pickle=False) as statistics:
+            by_class = "w_avg_by_class" in statistics
+            self._w_avg = statistics["w_avg_by_class" if by_class else "w_avg"].reshape(-1, m.w_dim)
+            self._directions = statistics["directions"] * statistics["deviations"][:, None]  # (10, W)
+        self._style = lru_cache(maxsize=_STYLES)(self._map_seed)
+        self._noise_key: tuple[int, int, float] | None = None
+        self._noise: dict[str, Floats] = {}
+        self._ready_session(rung)
+
+    @property
+    def rungs(self) -> int:
+        """How many rungs the ladder has; 0 is the best."""
+        return len(self.manifest.rungs)
+
+    @property
+    def height(self) -> int:
+        """Height of the best rung's picture in pixels; no rung's is larger."""
+        return max(rung.height for rung in self.manifest.rungs)
+
+    @property
+    def width(self) -> int:
+        """Width of the best rung's picture in pixels; no rung's is larger."""
+        return max(rung.width for rung in self.manifest.rungs)
+
+    def frame(self, job: FrameJob, rung: int | None = None) -> NDArray[np.uint8]:
+        """Return the picture of a job, uint8 (height, width, 3) RGB of that rung's size."""
+        rung = self._default_rung if rung is None else rung
+        feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
+        (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], feed)
+        pixels: NDArray[np.uint8] = picture
+        return pixels
+
+    def fall_to_cpu(self) -> None:
+        """Leave the GPU for good."""
+        if self.provider != "CPUExecutionProvider":
+            self.provider = "CPUExecutionProvider"
+            self._sessions.clear()
+
+    def styles(self, job: FrameJob) -> Floats:
+        """Return the styles of a job, (1, num_ws, W)."""
+        m = self.manifest
+        z = slerp(normals(job.seed_a, m.z_dim), normals(job.seed_b, m.z_dim), job.blend)
+        w = self._map(z, job.label)
+        ws = np.tile(w, (m.num_ws, 1))  # (num_ws, W)
+        if any(job.mix):
+            other = self._style(job.style_seed, job.label)
+            for (first, end), share in zip(self._groups(), job.mix, strict=True):
+                ws[first:end] += np.float32(share) * (other - w)
+        average = self._average(job.label)
+        ws = average + np.float32(job.psi) * (ws - average)
+        if any(job.directions):
+            count = min(len(job.directions), len(self._directions))
+            ws += np.array(job.directions[:count], np.float32) @ self._directions[:count]
+        return ws[None].astype(np.float32, copy=False)
+
+    # Truncated towards the average of all classes, pictures would lose their class on the way.
+    def _average(self, label: Sequence[float]) -> Floats:
+        """Return the average w (W,) of a label, where the generator knows one for each class; else of all."""
+        average: Floats = self._w_avg  # (classes or 1, W)
+        found: Floats = soft_label(label, len(average))[0] @ average if len(average) > 1 else average[0]
+        return found
+
+    def _groups(self) -> tuple[Sequence[int], ...]:
+        groups = self.manifest.style_groups
+        return groups.coarse, groups.middle, groups.fine
+
+    def _map_seed(self, seed: int, label: tuple[float, ...]) -> Floats:
+        return self._map(normals(seed, self.manifest.z_dim), label)
+
+    def _map(self, z: Floats, label: Sequence[float]) -> Floats:
+        """Return w (W,) of z (Z,)."""
+        feed = {"z": z[None]}
+        if self.manifest.classes:
+            feed["label"] = soft_label(label, len(self.manifest.classes))
+        (w,) = self._mapping.run([self.manifest.mapping.output], feed)
+        found: Floats = w.reshape(-1)
+        return found
+
+    def _noises(self, rung: int, seed: int, strength: float) -> dict[str, Floats]:
+        """Return the noise inputs of a rung: one stream of normals, dealt from the smallest input up.
+
+        Smaller rungs thus get the same noise as far as they go, and show the same picture.
+        """
+        if self._noise_key != (rung, seed, strength):
+            shapes = self.manifest.rungs[rung].inputs
+            named = sorted((prod(shape), name) for name, shape in shapes.items() if name.startswith("noise"))
+            stream = normals(seed, sum(size for size, _ in named)) * np.float32(strength)
+            ends = np.cumsum([size for size, _ in named], dtype=int)
+            self._noise = {
+                name: stream[end - size : end].reshape(shapes[name])
+                for (size, name), end in zip(named, ends, strict=True)
+            }
+            self._noise_key = (rung, seed, strength)
+        return self._noise
+
+    def _ready_session(self, rung: int) -> Any:
+        if rung not in self._sessions:
+            path = self.manifest.path(self.manifest.rungs[rung].file)
+            self._sessions[rung] = session = self._session(path, self.provider)
+            self.provider = session.get_providers()[0]  # ONNX Runtime itself turns to the CPU in need
+        return self._sessions[rung]
+
+    def _session(self, path: Path, provider: str) -> Any:
+        """Return a session on the bytes of a file, so that no graph can name a second one."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what matters is raised
+        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)

@@ -1,0 +1,187 @@
+"""The generator's process: frame jobs in, finished pictures out, on the rung that keeps their deadlines."""
+
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.clock import monotonic_us
+from engine.core.jobs import FrameJob
+from engine.core.parameters import DIRECTIONS, EFFECTS
+from engine.workers.links import PROVIDERS, GeneratorLink, unpack_job
+
+if TYPE_CHECKING:
+    from engine.render.effects import Effects
+    from engine.render.generator import Generator
+
+_WAIT_S = 0.05
+_WARM_RUNS = 3  # the first allocates, the others measure
+_FULL = 0.85  # share of the room that a frame may take before a rung is left
+_EASY = 0.7  # share of the room that a better rung must be expected to need for it to be tried
+_PATIENCE, _LONGEST_PATIENCE = 60, 1920  # frames in a row with room for it, before a better rung is tried
+_OUTLIER = 3.0  # a frame that took longer than so many times the best was interrupted: how long says little
+_GAIN = 0.1  # of the exponential means, about the last ten frames
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Which generator to play, on what, and whether shaders will do the effects."""
+
+    folder: Path
+    provider: str = "auto"
+    shaders: bool = False
+    nice: int = 10
+    threads: int = 1
+
+
+# Each rung has its best time ever, which is a fact about the network and the machine; what the rest of the
+# machine does to it now is one number, the pressure, by which all rungs' times are stretched. The pressure
+# is kept as a mean and a deviation, as TCP keeps its round trip (Jacobson 1988), so an unsteady machine
+# leaves more headroom. A rung is left at once when a frame on it is not expected to fit its room, and tried
+# again only after a while of ease; the while doubles each time the attempt fails.
+class Ladder:
+    """Chooses the rung of each frame. `best_us` are the times of the rungs as warmed, best quality first."""
+
+    def __init__(self, best_us: Sequence[float]) -> None:
+        self._best_us = list(best_us)
+        self._pressure, self._deviation = 1.0, 0.0
+        self._ease = self._since_climb = 0
+        self._patience = _PATIENCE
+        self.rung = 0
+
+    def expected_us(self, rung: int) -> float:
+        """Return the time that a frame is to be reckoned with."""
+        return self._best_us[rung] * (self._pressure + 2.0 * self._deviation)
+
+    def choose(self, period_us: float, ahead_us: float) -> int:
+        """Return the rung for a frame: one is wanted every `period_us`, this one `ahead_us` from now."""
+        last = len(self._best_us) - 1
+        late_anyway = ahead_us < self.expected_us(last)
+        room_us = period_us if late_anyway else min(period_us, ahead_us)
+        self._since_climb += 1
+        if self.rung < last and self.expected_us(self.rung) > _FULL * room_us:
+            if self._since_climb < 4 * _PATIENCE:
+                self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
+            while self.rung < last and self.expected_us(self.rung) > _FULL * room_us:
+                self.rung += 1
+            self._ease = 0
+        elif self.rung > 0 and self.expected_us(self.rung - 1) < _EASY * room_us:
+            self._ease += 1
+            if self._ease >= self._patience:
+                self.rung -= 1
+                self._ease = self._since_climb = 0
+        else:
+            self._ease = 0
+            if self._since_climb > _LONGEST_PATIENCE:
+                self._patience = _PATIENCE
+        return self.rung
+
+    def learn(self, rung: int, took_us: float) -> None:
+        """Learn what a frame took."""
+        self._best_us[rung] = best_us = min(self._best_us[rung], took_us)
+        error = min(took_us / best_us, _OUTLIER) - self._pressure
+        self._pressure += _GAIN * error
+        self._deviation += _GAIN * (abs(error) - self._deviation)
+
+
+def run(link: GeneratorLink, config: GeneratorConfig) -> None:
+    """Make pictures until told to stop, or until the parent process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):  # not on this system
+        os.nice(config.nice)
+    import cv2
+
+    from engine.render.effects import Effects
+    from engine.render.generator import Generator
+
+    cv2.setNumThreads(config.threads)
+    board = link.board
+    generator = Generator(config.folder, config.provider, threads=config.threads)
+    ladder = Ladder(_warm(link, generator))
+    effects = Effects(generator.height, generator.width)
+    gc.collect()
+    gc.freeze()
+    board["shaders"] = float(config.shaders)
+    board["heartbeat_us"] = monotonic_us()
+    board["ready"] = 1.0
+    parent = parent_process()
+    waiting: list[tuple[FrameJob, int, float]] = []
+    last_frame, last_deadline_us, period_us = -1, 0.0, 1e6
+    while not board["stop"] and (parent is None or parent.is_alive()):
+        board["heartbeat_us"] = monotonic_us()
+        waiting.extend(unpack_job(record) for record in link.jobs.pop_all())
+        if not waiting:
+            link.jobs.wait(_WAIT_S)
+            continue
+        job, frame, deadline_us = waiting.pop(0)
+        now_us = monotonic_us()
+        if waiting and deadline_us < now_us + ladder.expected_us(generator.rungs - 1):
+            board.add("skipped")
+            continue
+        if 0 < frame - last_frame < 60 and last_frame >= 0:
+            period_us = (deadline_us - last_deadline_us) / (frame - last_frame)
+        last_frame, last_deadline_us = frame, deadline_us
+        rung = ladder.choose(period_us, deadline_us - now_us)
+        try:
+            _make(link, generator, effects, job, frame, rung)
+        except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
+            board.add("errors")
+            generator.fall_to_cpu()
+            board["provider"] = float(PROVIDERS.index(generator.provider))
+            link.jobs.wait(_WAIT_S)
+        else:
+            ladder.learn(rung, monotonic_us() - now_us)
+
+
+def _make(
+    link: GeneratorLink, generator: "Generator", effects: "Effects", job: FrameJob, frame: int, rung: int
+) -> None:
+    """Make one picture and store it."""
+    board = link.board
+    begun_us = monotonic_us()
+    pixels = generator.frame(job, rung)
+    took_us = monotonic_us() - begun_us
+    raw = board["shaders"] > 0.0
+    if not raw:
+        pixels = effects.apply(pixels, job.effects)
+    link.frames.write(job.tick, frame, pixels, int(monotonic_us()), rung, raw, job.effects)
+    height, width = pixels.shape[:2]
+    mean_us = board["inference_us"]
+    board["inference_us"] = took_us if rung != board["rung"] else mean_us + _GAIN * (took_us - mean_us)
+    board["rung"], board["height"], board["width"] = float(rung), float(height), float(width)
+
+
+def _warm(link: GeneratorLink, generator: "Generator") -> list[float]:
+    """Run each rung a few times; return its best time in microseconds."""
+    job = FrameJob(
+        0, 0, 1, 0.5, 2, (0.0, 0.0, 0.0), 0.7, 1.0, 3, (1.0,), (0.0,) * DIRECTIONS,
+        tuple(effect.default for effect in EFFECTS),
+    )  # fmt: skip
+    best_us = []
+    for rung in range(generator.rungs):
+        times_us = []
+        for _ in range(_WARM_RUNS):
+            begun_us = monotonic_us()
+            try:
+                generator.frame(job, rung)
+            except Exception:
+                link.board.add("errors")
+                generator.fall_to_cpu()
+            times_us.append(monotonic_us() - begun_us)
+        best_us.append(min(times_us))
+    link.board["provider"] = float(PROVIDERS.index(generator.provider))
+    link.board["inference_us"] = best_us[0]
+    return best_us
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--providers"]:
+    from engine.render.generator import usable_providers
+
+    print(json.dumps(usable_providers()))

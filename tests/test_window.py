@@ -1,0 +1,353 @@
+"""The window on a real X server without a screen: its pixels, its keys, its ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Tap
+from engine.io import keys
+from engine.io.keys import SCANCODES, Keys, Mouse
+from engine.io.window import Headless, Window
+from engine.workers.shared import Frame
+
+WIDTH, HEIGHT = 1024, 600
+
+
+def picture(size: int = 64) -> NDArray[np.uint8]:
+    """Return four quarters: red and green above, blue and white below."""
+    pixels = np.zeros((size, size, 3), np.uint8)
+    half = size // 2
+    pixels[:half, :half] = (200, 0, 0)
+    pixels[:half, half:] = (0, 200, 0)
+    pixels[half:, :half] = (0, 0, 200)
+    pixels[half:, half:] = 255
+    return pixels
+
+
+def frame(tick: int = 8, pixels: NDArray[np.uint8] | None = None) -> Frame:
+    return Frame(tick, picture() if pixels is None else pixels, 0, 0, False, ())
+
+
+def start_server() -> tuple[subprocess.Popen[bytes], str]:
+    """Start an X server of its own on a free display."""
+    if not (which("Xvfb") and which("xdotool") and which("xwd")):
+        pytest.skip("needs Xvfb, xdotool and xwd")
+    reading, writing = os.pipe()
+    # -noreset: it would begin anew, and refuse for a moment, when the last window of a test has gone
+    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-noreset"]
+    server = subprocess.Popen(command, pass_fds=(writing,), stderr=subprocess.DEVNULL)
+    os.close(writing)
+    with open(reading) as pipe:
+        number = pipe.readline().strip()  # to its end: a pipe closed early ends the server
+    return server, f":{number}"
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[str]:
+    """Yield the display of an X server; SDL keeps the first that it has met."""
+    server, display = start_server()
+    before = {name: os.environ.get(name) for name in ("DISPLAY", "SDL_VIDEODRIVER")}
+    os.environ["DISPLAY"] = display
+    os.environ.pop("SDL_VIDEODRIVER", None)
+    yield display
+    import pygame
+
+    pygame.quit()
+    server.terminate()
+    server.wait(5)
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture(params=[False, True], ids=["software", "shaders"])
+def window(request: pytest.FixtureRequest, screen: str) -> Iterator[Window]:
+    window = Window("test", (640, 360), shaders=request.param)
+    if window.shaders != request.param:
+        window.close()
+        pytest.skip("no GL library")
+    settle(window)
+    yield window
+    window.close()
+
+
+def settle(window: Window, seconds: float = 0.3) -> list[Body]:
+    """Play for a while; return what came in."""
+    found: list[Body] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        window.draw(frame(), 0, ("one line", "another"))
+        window.flip()
+        found += [body for _, _, body in window.inputs()]
+        time.sleep(0.01)
+    return found
+
+
+def until(window: Window, condition: Callable[[list[Body]], bool], seconds: float = 5.0) -> list[Body]:
+    """Play until a condition holds of what came in."""
+    found: list[Body] = []
+    end = time.monotonic() + seconds
+    while not condition(found) and time.monotonic() < end:
+        found += settle(window, 0.05)
+    assert condition(found), found
+    return found
+
+
+def identify() -> str:
+    """Return the window's X id."""
+    command = ["xdotool", "search", "--pid", str(os.getpid())]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+    return found.split()[-1]
+
+
+def focus(window: Window) -> str:
+    """Give the window the keyboard (no window manager does); return its X id."""
+    identity = identify()
+    subprocess.run(["xdotool", "windowfocus", identity], check=True, timeout=10)
+    settle(window, 0.1)
+    return identity
+
+
+def xdo(*words: str) -> None:
+    subprocess.run(["xdotool", *words], check=True, timeout=10)
+
+
+def capture() -> NDArray[np.uint8]:
+    """Return what the X server shows, (HEIGHT, WIDTH, 3), read from it with xwd."""
+    data = subprocess.run(["xwd", "-root", "-silent"], check=True, capture_output=True, timeout=10).stdout
+    header = np.frombuffer(data[:100], ">u4")  # X11/XWDFile.h
+    at = int(header[0] + header[19] * 12)  # the header's size and its colour map
+    width, height, bytes_a_pixel, line = int(header[4]), int(header[5]), int(header[11]) // 8, int(header[12])
+    rows = np.frombuffer(data, np.uint8, count=height * line, offset=at).reshape(height, line)
+    return rows[:, : width * bytes_a_pixel].reshape(height, width, bytes_a_pixel)[..., 2::-1]
+
+
+def place() -> tuple[int, int]:
+    """Return where the window's top left lies on the display."""
+    identity = identify()
+    out = subprocess.run(
+        ["xdotool", "getwindowgeometry", "--shell", identity], check=True, capture_output=True, timeout=10
+    ).stdout.decode()
+    values = dict(line.split("=") for line in out.split())
+    return int(values["X"]), int(values["Y"])
+
+
+@pytest.mark.screen
+def test_pixels_cover_the_window_and_keep_their_aspect(window: Window) -> None:
+    settle(window)
+    x, y = place()
+    seen = capture()[y : y + 360, x : x + 640]
+    # 64 px cover 640 x 360 ten times enlarged; 140 rows overhang above and below. Edges are soft.
+    expected = np.kron(picture()[14:50], np.ones((10, 10, 1), np.uint8))
+    inner = np.ones((360, 640), bool)
+    inner[155:205] = inner[:, 295:345] = False
+    assert np.abs(seen.astype(int) - expected)[inner].max() <= 3
+
+
+@pytest.mark.screen
+def test_a_held_frame_moves_and_none_is_black(window: Window) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    shown = []
+    for held in (0, 1, 2):
+        window.draw(frame(16, pixels), held, ())
+        window.flip()
+        shown.append(capture())
+    assert not np.array_equal(shown[1], shown[2])
+    assert np.abs(shown[0].astype(int) - shown[1]).mean() < 25.0  # a step, not a jump
+    window.draw(None, 3, ())
+    window.flip()
+    x, y = place()
+    assert capture()[y : y + 360, x : x + 640].max() == 0
+
+
+@pytest.mark.screen
+def test_keys_play_and_command(window: Window) -> None:
+    focus(window)
+    xdo("keydown", "q")
+    found = until(window, lambda bodies: bool(bodies))
+    assert found == [NoteOn(1, 60, 0.8)]
+    xdo("keyup", "q")
+    for key in ("Right", "z", "space", "BackSpace", "Return", "a"):
+        xdo("key", key)
+    found = until(window, lambda bodies: len(bodies) >= 8)
+    assert found == [
+        NoteOff(1, 60, 0.0), NoteOn(1, 67, 0.8), NoteOff(1, 67, 0.0), Go(), Back(), Tap(),
+        Control("/keys/a", 1.0), Control("/keys/a", 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.screen
+def test_the_mouse_is_a_control(window: Window) -> None:
+    identity = focus(window)
+    xdo("mousemove", "--window", identity, "9", "9")
+    settle(window, 0.1)
+    xdo("mousemove", "--window", identity, "639", "0", "click", "1", "click", "4")
+    found = until(window, lambda bodies: Control("/mouse/wheel", 0.5 + 1 / 32) in bodies)
+    for expected in (Control("/mouse/x", 1.0), Control("/mouse/y", 0.0), Control("/mouse/button/1", 1.0)):
+        assert expected in found
+
+
+@pytest.mark.screen
+def test_h_shows_the_head_up_display_and_f_fills_the_screen(window: Window) -> None:
+    focus(window)
+    x, y = place()
+    settle(window)
+    without = capture()
+    xdo("key", "h")
+    settle(window)
+    shown = capture()
+    assert not np.array_equal(without[y : y + 40, x : x + 80], shown[y : y + 40, x : x + 80])
+    assert np.array_equal(without[y + 100 : y + 300, x : x + 640], shown[y + 100 : y + 300, x : x + 640])
+    xdo("key", "h")
+    settle(window)
+    assert np.array_equal(capture(), without)
+    xdo("key", "f")
+    settle(window)
+    x, y = place()  # no window manager moves it to the corner
+    full = capture()
+    assert window._pygame.display.get_window_size() == (WIDTH, HEIGHT)
+    assert full[y + 5, x + 5].tolist() == pytest.approx([200, 0, 0], abs=3)
+    assert full[-5, -5].tolist() == [255, 255, 255]
+    focus(window)
+    xdo("key", "f")
+    settle(window)
+    assert window._pygame.display.get_window_size() == (640, 360)
+
+
+@pytest.mark.screen
+def test_escape_twice_closes_and_releases(window: Window) -> None:
+    focus(window)
+    xdo("keydown", "q")
+    until(window, lambda bodies: bool(bodies))
+    xdo("key", "Escape")
+    assert settle(window, 1.2) == []
+    xdo("key", "Escape")
+    settle(window)
+    assert not window.closed  # more than a second lay between them
+    xdo("key", "Escape")
+    assert until(window, lambda _: window.closed) == [Release()]
+    xdo("keyup", "q")
+
+
+@pytest.mark.screen
+def test_losing_the_keyboard_releases(window: Window, screen: str) -> None:
+    focus(window)
+    xdo("keydown", "w")
+    until(window, lambda bodies: bool(bodies))
+    window._pygame.event.post(window._pygame.event.Event(window._pygame.WINDOWFOCUSLOST))
+    assert settle(window) == [Release()]
+    xdo("keyup", "w")
+    assert settle(window) == []  # the note is off already
+
+
+LOSES_ITS_SERVER = """
+import os, sys, time
+import numpy as np
+from engine.io.window import Window
+from engine.workers.shared import Frame
+
+window = Window("test", (320, 200), shaders=False)
+print("open", flush=True)
+frame = Frame(8, np.zeros((32, 32, 3), np.uint8), 0, 0, False, ())
+end = time.monotonic() + 10.0
+while not window.lost and time.monotonic() < end:
+    window.draw(frame, 0, ()), window.flip(), window.inputs()
+    time.sleep(0.01)
+for _ in range(20):
+    window.draw(frame, 0, ()), window.flip(), window.inputs()
+print(window.lost, window.closed, flush=True)
+window.close()
+"""
+
+
+@pytest.mark.screen
+@pytest.mark.skipif(sys.platform != "linux", reason="an X server's end")
+def test_the_end_of_the_x_server_is_survived() -> None:
+    server, display = start_server()
+    environment = {name: value for name, value in os.environ.items() if name != "SDL_VIDEODRIVER"}
+    environment |= {"DISPLAY": display}
+    player = subprocess.Popen(
+        [sys.executable, "-c", LOSES_ITS_SERVER], stdout=subprocess.PIPE, text=True, env=environment,
+        cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+    try:
+        assert player.stdout is not None
+        assert any(line.startswith("open") for line in player.stdout)
+        server.terminate()
+        server.wait(5)
+        out, _ = player.communicate(timeout=20)
+        assert out.split() == ["1", "False"]
+        assert player.returncode == 0
+    finally:
+        for process in (player, server):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)  # SDL makes SIGTERM an event
+            process.wait(5)
+
+
+def test_no_display_is_one_clear_error() -> None:
+    code = "from engine.io.window import Window\ntry: Window('')\nexcept RuntimeError as e: print('clear', e)"
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    if sys.platform != "linux":
+        pytest.skip("there is always a display here")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True,
+        text=True, timeout=30, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+    assert done.stdout.startswith("clear"), done.stderr
+
+
+def test_headless_needs_no_pygame() -> None:
+    code = "import sys, engine.io.window\nprint('pygame' in sys.modules, 'cv2' in sys.modules)"
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=root)
+    assert done.stdout.split() == ["False", "False"]
+    headless = Headless((1280, 720))
+    headless.draw(frame(), 0, ())
+    first = headless.flip()
+    assert headless.flip() >= first > 0.0
+    assert headless.inputs() == []
+    assert (headless.closed, headless.shaders) == (False, False)
+
+
+def test_the_piano_has_no_hole_and_leaves_f_and_h() -> None:
+    assert not {SCANCODES["f"], SCANCODES["h"]} & set(keys.NOTES)
+    assert set(keys.NOTES.values()) == set(range(55, 80))
+    places = {"z": 55, "c": 59, "v": 60, "n": 64, "m": 65, "k": 66, "/": 71, "q": 60, "2": 61, "]": 79}
+    assert {key: keys.NOTES[SCANCODES[key]] for key in places} == places
+
+
+def test_a_note_ends_as_it_began_whatever_the_octave_is_by_then() -> None:
+    piano = Keys()
+    (down,) = piano.down(SCANCODES["q"], "q")
+    piano.down(keys.LEFT, "left")
+    piano.down(keys.DOWN, "down")
+    assert piano.down(SCANCODES["q"], "q") == []  # a repeat
+    assert piano.up(SCANCODES["q"], "q") == [NoteOff(1, 60, 0.0)]
+    assert down == NoteOn(1, 60, 0.8)
+    assert piano.down(SCANCODES["q"], "q") == [NoteOn(1, 48, 0.7)]
+    assert piano.release() == [Release()]
+    assert piano.release() == []
+
+
+def test_levels_stay_between_0_and_1() -> None:
+    mouse = Mouse()
+    assert mouse.wheel(100.0) == Control("/mouse/wheel", 1.0)
+    assert mouse.wheel(-1.0) == Control("/mouse/wheel", 31 / 32)
+    assert Mouse.move(-5, 999, 640, 360) == [Control("/mouse/x", 0.0), Control("/mouse/y", 1.0)]
+    assert keys.pad_axis(1, 2, -1.0) == Control("/pad/1/axis/2", 0.0)
+    assert keys.pad_axis(2, 0, 1.01) == Control("/pad/2/axis/0", 1.0)
+    assert keys.pad_button(1, 3, True) == Control("/pad/1/button/3", 1.0)
+    assert keys.pad_hat(1, 0, 0, -1) == [Control("/pad/1/hat/0/x", 0.5), Control("/pad/1/hat/0/y", 0.0)]

@@ -1,6 +1,7 @@
 """A performance: the only place where the core and its edges meet."""
 
 import gc
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class Session:
             try:
                 self.osc = OscServer(host, int(port), self.clock, put)
             except OSError as error:
-                self.warnings.append(f"OSC: {error}")
+                self._warn(f"OSC: {error}")
 
     def run(self) -> None:
         """Play from the curtain to the end."""
@@ -350,6 +351,12 @@ class Session:
                     self.inbox.put(self.clock.now(), MUSICIAN, Phrase(request, tuple(notes)))
                     notes = []
 
+    def _warn(self, problem: str | None) -> None:
+        """Say a problem once, at once; the report says it again."""
+        if problem and problem not in self.warnings:
+            self.warnings.append(problem)
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
+
     def ask_report(self) -> None:
         """Have `on_report` called soon, from a thread that has the time (safe in a signal handler)."""
         self._report_asked.set()
@@ -359,10 +366,11 @@ class Session:
         while not self.stop.wait(_WATCH_S):
             for worker in self.workers:
                 worker.watch()
+                self._warn(worker.problem)
             for _, deviation_us in self.sound.deviations.pop_all():
                 self.sound_deviation.add(deviation_us / 1000.0)
-            if self.recorder and self.recorder.problem and self.recorder.problem not in self.warnings:
-                self.warnings.append(self.recorder.problem)
+            if self.recorder:
+                self._warn(self.recorder.problem)
             self.hud = hud.lines(self)
             if self._report_asked.is_set():
                 self._report_asked.clear()

@@ -22,10 +22,11 @@ from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 
 CORE = Path(ev.__file__).parent
-EDGES = set(
-    "asyncio ctypes cv2 datetime io logging mido multiprocessing numpy onnxruntime os pathlib pygame "
-    "pythonosc random secrets select shutil signal socket subprocess sys tempfile threading time urllib uuid".split()
-)
+EDGES = {
+    *("asyncio", "ctypes", "cv2", "datetime", "io", "logging", "mido", "multiprocessing", "numpy"),
+    *("onnxruntime", "os", "pathlib", "pygame", "pythonosc", "random", "secrets", "select", "shutil"),
+    *("signal", "socket", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"),
+}
 
 
 def show(**changes: object) -> Show:

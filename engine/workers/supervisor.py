@@ -40,6 +40,7 @@ class Worker:
         self._recent = 0
         self._past_cpu_s = self._last_cpu_s = 0.0
         self.restarts = 0
+        self.problem: str | None = None  # why it does not come up, for people
 
     def start(self) -> None:
         """Start a process; those before it must be gone."""
@@ -79,6 +80,10 @@ class Worker:
         if process.is_alive():
             process.kill()
         process.join(1.0)
+        if self._recent >= 1 and not self.ready:
+            self.problem = (
+                f"the {self.name} does not start: exit status {process.exitcode}, tried again and again"
+            )
         self._process = None
         self._past_cpu_s, self._last_cpu_s = self._past_cpu_s + self._last_cpu_s, 0.0
         self._died_us, self._recent = now, self._recent + 1

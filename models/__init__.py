@@ -1,0 +1,1 @@
+"""The neural networks of Chladni: trained with PyTorch, exported to ONNX, played without PyTorch."""

@@ -1,0 +1,337 @@
+"""Exports a checkpoint to a playable folder: `python -m models.export CHECKPOINT_DIR --name NAME ...`.
+
+The folder holds ONNX graphs, golden vectors (inputs and the outputs that PyTorch gave for them) and the
+manifest; it is all that playing needs.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from models import checkpoint, gan, lstm, manifest
+
+WEIGHTS = Path(__file__).parent / "weights"
+OPSET = 18
+RUNGS = 3  # the last head and the two below it
+LEAST_RUNG = 32  # px
+DIRECTIONS = 10
+STATISTICS_LATENTS = 10_000  # for each class
+GOLDEN = 4  # latents, or events
+COARSE, MIDDLE = 8, 32  # px: up to here styles are coarse, up to here middle (Karras et al. 2019, figure 3)
+TOLERANCE = {"w": 1e-3, "image": 1.0, "logits": 1e-3, "h_out": 1e-4, "c_out": 1e-4}
+
+GENERATOR_MEANING = {
+    "z": "latent, drawn from N(0, 1)",
+    "label": "weight of each class, one-hot or any mixture that sums to 1",
+    "w": "style: truncate with w_avg + psi * (w - w_avg)",
+    "ws": "one w for each convolution, from 4 px upwards",
+    "noise": "grain of the level of that many px, N(0, 1) times the wanted strength; zeros for none",
+    "image": "uint8 (height, width, 3), RGB",
+}
+MUSICIAN_MEANING = {
+    "event": "int64, the class of the event that just happened",
+    "h, c": "state of the LSTM, zeros before the first event",
+    "logits": "of the classes of the next event",
+    "h_out, c_out": "state after the event",
+}
+
+
+class Picture(nn.Module):
+    """The synthesis up to one rung, with a tail that makes screen-ready bytes."""
+
+    def __init__(self, synthesis: gan.Synthesis) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
+    def forward(self, ws: Tensor, *noise: Tensor) -> Tensor:
+        """Map ws (1, num_ws, w_dim) and noise (1, 1, side, side) each to uint8 (height, width, 3)."""
+        picture = self.synthesis(ws, list(noise))[-1]
+        levels: Tensor = (picture[0].permute(1, 2, 0) * 127.5 + 128).clamp(0, 255)
+        return levels.to(torch.uint8)
+
+
+class OneStep(nn.Module):
+    """One event of the musician."""
+
+    def __init__(self, musician: lstm.Musician) -> None:
+        super().__init__()
+        self.musician = musician
+
+    def forward(self, event: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map event (1,) and h, c (layers, 1, hidden) to logits (1, classes), h and c."""
+        logits, (h, c) = self.musician(event[:, None], (h, c))
+        return logits[0], h, c
+
+
+def write_graph(
+    path: Path, module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], any_batch: bool = False
+) -> dict[str, Any]:
+    """Write a module as one ONNX file; return its manifest entry. `any_batch` frees the first dimension."""
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    free = {0: batch} if any_batch else {}
+    program: Any = torch.onnx.export(
+        module.eval(),
+        tuple(inputs.values()),
+        input_names=list(inputs),
+        output_names=outputs,
+        opset_version=OPSET,
+        dynamic_shapes=shapes_like(module, [free for _ in inputs]),
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+    program.save(str(path), external_data=False)
+    graph = onnx.load(str(path))
+    onnx.checker.check_model(graph)
+    opset = next(each.version for each in graph.opset_import if each.domain == "")
+    shapes = {name: [1, *value.shape[1:]] if any_batch else [*value.shape] for name, value in inputs.items()}
+    return {**entry(path), "opset": opset, "inputs": shapes}
+
+
+def shapes_like(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """Return the dynamic shapes in the form of the module's arguments: its *noise is one tuple."""
+    return (shapes[0], tuple(shapes[1:])) if isinstance(module, Picture) else tuple(shapes)
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """Return a manifest's description of a file."""
+    data = path.read_bytes()
+    return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def write_golden(path: Path, arrays: dict[str, np.ndarray], outputs: list[str]) -> dict[str, Any]:
+    """Write the golden vectors and return their manifest entry."""
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    return {**entry(path), "tolerance": {name: TOLERANCE[name] for name in outputs}}
+
+
+def run(path: Path, inputs: dict[str, Tensor]) -> list[np.ndarray]:
+    """Return what ONNX Runtime makes of the inputs."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    outputs: list[np.ndarray] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    return outputs
+
+
+def check(path: Path, inputs: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Compare ONNX Runtime with PyTorch on the golden inputs; ValueError where they differ too much."""
+    for (name, wanted), found in zip(expected.items(), run(path, inputs), strict=True):
+        apart = np.abs(found.astype(np.float64) - wanted.numpy().astype(np.float64)).max()
+        print(f"{path.name}: {name} differs from PyTorch by {apart:.2g} at most")
+        if apart > TOLERANCE[name]:
+            raise ValueError(f"{path}: {name} differs by {apart}, {TOLERANCE[name]} would be right")
+
+
+def statistics_of(mapping: gan.Mapping, shape: gan.Shape) -> dict[str, np.ndarray]:
+    """Return the mean of w (of each class, and over them), its principal directions and their deviations.
+
+    The directions are those of w less the mean of its class, so that a knob does not change the class.
+    """
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(STATISTICS_LATENTS, shape.z_dim, generator=rng)
+    labels = torch.eye(shape.classes) if shape.classes else [None]
+    clouds = [
+        mapping(z, None if label is None else label.expand(len(z), -1)).double().numpy() for label in labels
+    ]
+    means = np.stack([cloud.mean(0) for cloud in clouds])  # (classes or 1, w_dim)
+    around = np.concatenate([cloud - mean for cloud, mean in zip(clouds, means, strict=True)])
+    variances, vectors = np.linalg.eigh(around.T @ around / len(around))
+    directions = vectors[:, ::-1].T[:DIRECTIONS]  # strongest first
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
+    statistics = {
+        "w_avg": means.mean(0),
+        "directions": directions * np.sign(largest),
+        "deviations": np.sqrt(variances[::-1][:DIRECTIONS].clip(0)),
+    }
+    if shape.classes:
+        statistics["w_avg_by_class"] = means
+    return {name: value.astype(np.float32) for name, value in statistics.items()}
+
+
+@torch.no_grad()
+def export_gan(
+    tensors: dict[str, Tensor],
+    facts: dict[str, Any],
+    folder: Path,
+    classes: list[str] | None,
+    size: int | None,
+) -> dict[str, Any]:
+    """Write the graphs, statistics and golden vectors of a GAN's averaged generator; return its manifest.
+
+    `classes` renames and orders the classes, each by a part of its name; `size` ends the synthesis at another
+    level than the one trained last.
+    """
+    shape = gan.Shape(**facts["shape"])
+    generator = gan.Generator(shape)
+    generator.load_state_dict(checkpoint.unpack("average", tensors))
+    names = classes or facts["classes"]
+    order = [number for name in names for number, known in enumerate(facts["classes"]) if name in known]
+    if sorted(order) != list(range(shape.classes)):
+        raise ValueError(f"--classes {names}: each must be a part of one of {facts['classes']}")
+    if generator.mapping.embedding is not None:
+        weight = generator.mapping.embedding.weight
+        weight.copy_(weight[:, order])
+    size = size or facts["playing"]
+    if size not in shape.sizes:
+        raise ValueError(f"--size {size}: the checkpoint has {shape.sizes}")
+
+    rng = torch.Generator().manual_seed(1)
+    z = torch.randn(GOLDEN, shape.z_dim, generator=rng)
+    inputs = {"z": z}
+    if names:
+        inputs["label"] = torch.eye(shape.classes)[torch.arange(GOLDEN) % shape.classes]
+    w = generator.mapping(*inputs.values())
+    path = folder / "mapping.onnx"
+    mapping = {**write_graph(path, generator.mapping, inputs, ["w"], any_batch=True), "output": "w"}
+    check(path, inputs, {"w": w})
+    golden = {f"mapping/{name}": value.numpy() for name, value in {**inputs, "w": w}.items()}
+
+    # Every rung takes the ws of the whole network, so that a switch needs no other input than less noise.
+    rungs = []
+    sides = [side for side in reversed(shape.sizes) if LEAST_RUNG <= side <= size][:RUNGS]
+    for side in sides or [size]:
+        levels = tuple(level for level in shape.sizes if level <= side)
+        noise = [0.5 * grain for grain in gan.draw_noise(1, levels, rng)]
+        inputs = {"ws": w[:1, None].repeat(1, shape.num_ws, 1)}
+        inputs |= {f"noise_{level}": grain for level, grain in zip(levels, noise, strict=True)}
+        picture = Picture(generator.synthesis)
+        image = picture(*inputs.values())
+        path = folder / f"synthesis-{side}.onnx"
+        rungs.append(
+            {
+                "name": str(side),
+                **write_graph(path, picture, inputs, ["image"]),
+                "precision": "fp32",
+                "height": side,
+                "width": side,
+                "output": "image",
+            }
+        )
+        check(path, inputs, {"image": image})
+        golden |= {f"{path.stem}/{name}": value.numpy() for name, value in {**inputs, "image": image}.items()}
+
+    np.savez(folder / "statistics.npz", **statistics_of(generator.mapping, shape))  # type: ignore[arg-type]
+    ends = [2 * sum(level <= side for level in shape.sizes) - 1 for side in (COARSE, MIDDLE)]
+    return {
+        "kind": "generator",
+        "meaning": {key: text for key, text in GENERATOR_MEANING.items() if names or key != "label"},
+        "z_dim": shape.z_dim,
+        "w_dim": shape.w_dim,
+        "num_ws": shape.num_ws,
+        "classes": names,
+        "style_groups": {
+            "coarse": [0, ends[0]],
+            "middle": ends,
+            "fine": [ends[1], shape.num_ws],
+        },
+        "mapping": mapping,
+        "rungs": rungs,
+        "statistics": entry(folder / "statistics.npz"),
+        "golden": write_golden(folder / "golden.npz", golden, ["w", "image"]),
+    }
+
+
+@torch.no_grad()
+def export_lstm(tensors: dict[str, Tensor], facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the graph and golden vectors of a musician; return its manifest."""
+    shape = lstm.Shape(**facts["shape"])
+    musician = lstm.Musician(shape)
+    musician.load_state_dict(checkpoint.unpack("model", tensors))
+    step = OneStep(musician.eval())
+    rng = torch.Generator().manual_seed(1)
+    h, c = (0.3 * torch.randn(2, shape.layers, 1, shape.hidden, generator=rng)).unbind()
+    inputs = {"event": torch.tensor([60]), "h": h, "c": c}
+    outputs = ["logits", "h_out", "c_out"]
+    path = folder / "step.onnx"
+    written = {**write_graph(path, step, inputs, outputs), "outputs": outputs}
+    expected = dict(zip(outputs, step(*inputs.values()), strict=True))
+    check(path, inputs, expected)
+    golden = {f"step/{name}": value.numpy() for name, value in {**inputs, **expected}.items()}
+    return {
+        "kind": "musician",
+        "meaning": MUSICIAN_MEANING,
+        "alphabet": "performance-388",
+        "time_shift_ms": 10,
+        "velocity_bins": 32,
+        "step": written,
+        "golden": write_golden(folder / "golden.npz", golden, outputs),
+    }
+
+
+def export(
+    source: Path,
+    name: str,
+    out: Path,
+    title: str | None = None,
+    licence: str = "unstated",
+    provenance: str = "unstated",
+    credits: list[str] | None = None,
+    classes: list[str] | None = None,
+    size: int | None = None,
+) -> manifest.Manifest:
+    """Export the checkpoint in `source` to the folder `out`/`name` and return its checked manifest.
+
+    ValueError where the checkpoint, the class names or the size won't do, or a graph disagrees with PyTorch.
+    """
+    tensors, facts = checkpoint.load(source)
+    folder, unfinished = out / name, out / (name + ".part")
+    for each in (folder, unfinished):
+        each.mkdir(parents=True, exist_ok=True)
+    if facts["kind"] == "gan":
+        written = export_gan(tensors, facts, unfinished, classes, size)
+    else:
+        written = export_lstm(tensors, facts, unfinished)
+    head = {
+        "format": 1,
+        "kind": written.pop("kind"),
+        "name": name,
+        "title": title or name,
+        "licence": licence,
+        "provenance": provenance,
+        "credits": credits or [],
+    }
+    text = json.dumps({**head, **written}, indent=1, ensure_ascii=False) + "\n"
+    (unfinished / manifest.FILE).write_text(text, encoding="utf-8")
+    manifest.load(unfinished)
+    for path in sorted(unfinished.iterdir()):
+        path.replace(folder / path.name)
+    unfinished.rmdir()
+    return manifest.load(folder)
+
+
+def main() -> int:
+    """Read the command line and export; bad input ends with one clear error."""
+    parser = argparse.ArgumentParser(prog="python -m models.export", description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, metavar="CHECKPOINT_DIR", help="the --out of training")
+    parser.add_argument("--name", required=True, help="name of the model and of its folder")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the folder goes")
+    parser.add_argument("--title", help="name for people")
+    parser.add_argument("--licence", default="unstated", help="of the weights, as an SPDX identifier")
+    parser.add_argument("--provenance", default="unstated", help="what it was trained on, and how")
+    parser.add_argument("--credit", action="append", dest="credits", help="what the data asks for; repeat")
+    parser.add_argument("--classes", nargs="+", help="names and order, each a part of a class's name")
+    parser.add_argument("--size", type=int, help="end at a smaller picture than was trained")
+    logging.disable(logging.WARNING)  # of PyTorch's exporter, about libraries that are not needed here
+    warnings.simplefilter("ignore")  # of the same, about its own future
+    try:
+        made = export(**vars(parser.parse_args()))
+    except ValueError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    size = sum(file.bytes for file in made.files())
+    print(f"{made.path(manifest.FILE)}: {made.kind} of {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

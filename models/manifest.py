@@ -1,0 +1,210 @@
+"""The manifest of a model folder: what is in it, what each input means, and that every file is the one meant.
+
+`manifest.json` names files in its own folder only, each with its size and SHA-256. `load` checks all of it
+before any file is opened, so that no model names a file outside itself and none is other than its maker's.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+FILE = "manifest.json"
+MOST_BYTES = 1 << 20  # of manifest.json itself
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Dimensions = tuple[PositiveInt, ...]
+Range = tuple[Annotated[int, Field(ge=0)], PositiveInt]  # half-open
+
+
+class ManifestError(ValueError):
+    """A model folder that must not be played; says what is wrong, where, and what would be right."""
+
+
+class Part(BaseModel):
+    """Anything in a manifest: frozen, and nothing in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(Part):
+    """A file beside the manifest."""
+
+    file: FileName
+    sha256: Digest
+    bytes: PositiveInt
+
+
+class Network(File):
+    """An ONNX graph; `inputs` gives the dimensions by name, float32 unless the meaning says otherwise."""
+
+    opset: PositiveInt
+    inputs: dict[str, Dimensions]
+
+
+class Mapping(Network):
+    """z (and a soft one-hot label) to w, float32 (batch, w_dim); any batch."""
+
+    output: str
+
+
+class Rung(Network):
+    """ws and noise to a picture, uint8 (height, width, 3) RGB."""
+
+    name: str
+    precision: Literal["fp32", "fp16", "int8"]
+    height: PositiveInt
+    width: PositiveInt
+    output: str
+
+
+class Step(Network):
+    """One event and the state before it to the logits of the next and the state after it."""
+
+    outputs: tuple[str, ...]
+
+
+class StyleGroups(Part):
+    """Which of the ws are coarse, middle and fine."""
+
+    coarse: Range
+    middle: Range
+    fine: Range
+
+
+class Golden(File):
+    """Inputs and the outputs expected of them; `tolerance` is the largest difference, by output name.
+
+    Arrays are named `<file without .onnx>/<input or output>`.
+    """
+
+    tolerance: dict[str, float]
+
+
+class Model(Part):
+    """What both kinds of model have."""
+
+    format: Literal[1]
+    name: FileName
+    title: str
+    licence: str
+    provenance: str
+    credits: tuple[str, ...]
+    meaning: dict[str, str] = {}  # of each input and output, for people
+    golden: Golden
+    _folder: Path = PrivateAttr(default=Path())
+
+    def files(self) -> tuple[File, ...]:
+        """Return every file that the manifest names."""
+        raise NotImplementedError
+
+    def path(self, file: str) -> Path:
+        """Return the path of one of the manifest's files."""
+        return self._folder / file
+
+
+class Generator(Model):
+    """A picture generator: mapping, synthesis in rungs (best first), statistics of w.
+
+    `statistics` holds float32 w_avg (w_dim,), w_avg_by_class (classes, w_dim) where there are classes,
+    directions (10, w_dim), the unit principal components of w, and deviations (10,) along them.
+    """
+
+    kind: Literal["generator"]
+    z_dim: PositiveInt
+    w_dim: PositiveInt
+    num_ws: PositiveInt
+    classes: tuple[str, ...]
+    style_groups: StyleGroups
+    mapping: Mapping
+    rungs: Annotated[tuple[Rung, ...], Field(min_length=1)]
+    statistics: File
+
+    def files(self) -> tuple[File, ...]:
+        """Return every file that the manifest names."""
+        return (self.mapping, *self.rungs, self.statistics, self.golden)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Generator":
+        expected: dict[str, Dimensions] = {"z": (1, self.z_dim)}
+        if self.classes:
+            expected["label"] = (1, len(self.classes))
+        if self.mapping.inputs != expected:
+            raise ValueError(f"mapping.inputs is {self.mapping.inputs}, {expected} would be right")
+        for rung in self.rungs:
+            if rung.inputs.get("ws") != (1, self.num_ws, self.w_dim):
+                raise ValueError(f"rung {rung.name}: input ws must be {(1, self.num_ws, self.w_dim)}")
+        groups = (self.style_groups.coarse, self.style_groups.middle, self.style_groups.fine)
+        ends = [0] + [end for _, end in groups]
+        if [start for start, _ in groups] != ends[:-1] or ends[-1] != self.num_ws or sorted(ends) != ends:
+            raise ValueError(f"style_groups must divide 0 to {self.num_ws} without gaps, found {groups}")
+        return self
+
+
+class Musician(Model):
+    """A music model that is called once for each event."""
+
+    kind: Literal["musician"]
+    alphabet: Literal["performance-388"]
+    time_shift_ms: PositiveInt
+    velocity_bins: PositiveInt
+    step: Step
+
+    def files(self) -> tuple[File, ...]:
+        """Return every file that the manifest names."""
+        return (self.step, self.golden)
+
+
+Manifest = Generator | Musician
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
+
+
+def load(folder: Path) -> Manifest:
+    """Return the manifest of a model folder, every file in it checked; ManifestError where one won't do."""
+    path = folder / FILE
+    try:
+        text = path.read_bytes()[: MOST_BYTES + 1]
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); a model folder has one") from error
+    if len(text) > MOST_BYTES:
+        raise ManifestError(f"{path}: over {MOST_BYTES} bytes, which no manifest needs")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: not JSON ({error}); export the model again") from error
+    try:
+        manifest: Manifest = _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ManifestError(f"{path}: {where}: {first['msg']}") from error
+    manifest._folder = folder
+    for file in manifest.files():
+        _check(folder, file)
+    return manifest
+
+
+def _check(folder: Path, file: File) -> None:
+    path = folder / file.file
+    if path.resolve().parent != folder.resolve():
+        raise ManifestError(f"{path}: leads outside its folder; copy the file itself there")
+    if not path.is_file():
+        raise ManifestError(f"{path}: named in {FILE} but missing; copy the whole folder again")
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise ManifestError(f"{path}: {size} bytes, {FILE} says {file.bytes}; copy the file again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != file.sha256:
+        raise ManifestError(f"{path}: SHA-256 {digest}, {FILE} says {file.sha256}; copy the file again")

@@ -31,6 +31,7 @@ def listen(seconds: float, midi_port: str, audio_port: str) -> dict[str, object]
     client = jack.Client("Probe", no_start_server=True)
     midi = client.midi_inports.register("midi")
     audio = client.inports.register("audio")
+    rate = client.samplerate
     notes: list[int] = []
     blocks: list[tuple[int, np.ndarray]] = []
 
@@ -51,10 +52,10 @@ def listen(seconds: float, midi_port: str, audio_port: str) -> dict[str, object]
     sound = np.zeros(blocks[-1][0] + len(blocks[-1][1]) - first, np.float32)
     for start, block in blocks:
         sound[start - first : start - first + len(block)] = block
-    heard = [first + sample for sample in onsets(sound, client.samplerate)]
+    heard = [first + sample for sample in onsets(sound, rate)]
     distances = [min((h - note for h in heard if h >= note), default=None) for note in notes]
     return {
-        "rate": client.samplerate,
+        "rate": rate,
         "notes": len(notes),
         "distances": [distance for distance in distances[1:-1] if distance is not None],
         "jumps": sum(b[0] - a[0] != len(a[1]) for a, b in pairwise(blocks)),

@@ -57,6 +57,8 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
     device = {key: getattr(arguments, key) for key in ("device", "block") if getattr(arguments, key)}
+    if show.sound.soundfont:
+        device["soundfont"] = str(path.parent / show.sound.soundfont)
     if device:
         show = show.model_copy(update={"sound": show.sound.model_copy(update=device)})
     return type(show).model_validate(show.model_dump(by_alias=True))

@@ -26,13 +26,13 @@ class SoundFont:
     """
 
     def __init__(self, rate: int, path: str) -> None:
+        if not Path(path).is_file():
+            raise ValueError(f"soundfont: there is no file {path}; name an .sf2 file")
         try:
             import tinysoundfont
         except (ImportError, OSError) as error:
             remedy = "pip install 'chladni[soundfont]'"
             raise ImportError(f"soundfont: tinysoundfont is missing: {remedy}") from error
-        if not Path(path).is_file():
-            raise ValueError(f"soundfont: there is no file {path}; name an .sf2 file")
         try:
             self._synth: Any = tinysoundfont.Synth(gain=_GAIN_DB, samplerate=rate)
             self._font = self._synth.sfload(path)

@@ -35,4 +35,4 @@ test: .venv/tested packages check
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf .venv *.egg-info build recordings
+	rm -rf .venv *.egg-info build

@@ -29,6 +29,30 @@ class Failure(Exception):
     """A command can't do what it is asked; the text is for the user."""
 
 
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def _output(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir() or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} can't be written: its folder is to be there")
+    return path
+
+
+def _film(text: str) -> Path:
+    path = _output(text)
+    if path.suffix not in (".mp4", ".mkv", ".mov"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no film: .mp4, .mkv or .mov")
+    return path
+
+
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
@@ -61,7 +85,19 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
     if device:
         show = show.model_copy(update={"sound": show.sound.model_copy(update=device)})
-    return type(show).model_validate(show.model_dump(by_alias=True))
+    return _checked(show)
+
+
+def _checked(show: Any) -> Any:
+    """Return a show that options have changed, checked again as a whole."""
+    from pydantic import ValidationError
+
+    try:
+        return type(show).model_validate(show.model_dump(by_alias=True))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][-1] if first["loc"] else "picture-ms").replace("_", "-")
+        raise Failure(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None":
@@ -75,7 +111,12 @@ def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None"
     try:
         return Performer(load(file), loop=perform is None)
     except ValueError as error:
-        raise Failure(str(error)) from None
+        from engine.core.show import line_of
+
+        where = (
+            "" if perform else f"{path}:{line_of(path.read_text(), ['performer', 'file'])}: performer.file: "
+        )
+        raise Failure(f"{where}{error}") from None
 
 
 def _presenter(show: Any, arguments: argparse.Namespace) -> "Presenter":
@@ -97,17 +138,20 @@ def _perform(session: "Session", arguments: argparse.Namespace) -> dict[str, Any
     def stop(*_: Any) -> None:
         session.stop.set()
 
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
+    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: session.ask_report())
     session.on_report = lambda: print(table(collect(session)), flush=True)
-    session.run()
+    try:
+        session.run()
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
     report = collect(session)
     print(table(report), flush=True)
     if arguments.report:
         try:
-            write(report, Path(arguments.report))
+            write(report, arguments.report)
         except OSError as error:
             raise Failure(f"{arguments.report}: {error.strerror or error}") from None
     return report
@@ -126,22 +170,21 @@ def _session(show: Any, stage: "Stage", presenter: "Presenter") -> "Session":
 
 def play(arguments: argparse.Namespace) -> int:
     """Perform a show live."""
-    from engine.recording import SUFFIX, default_folder, read
+    from engine.recording import SUFFIX, default_folder
     from engine.session import Stage
 
     started_us = _command_started_us()
     path = Path(arguments.show)
     show = _load_show(path, arguments)
     if arguments.perform and show.performer is None and arguments.perform != "none":
-        show = show.model_copy(update={"performer": {"file": arguments.perform}})
-        show = type(show).model_validate(show.model_dump(by_alias=True))
+        show = _checked(show.model_copy(update={"performer": {"file": arguments.perform}}))
     performer = _performer(show, path, arguments.perform)
     presenter = _presenter(show, arguments)
     from engine.io.window import Headless
 
     screenless = isinstance(presenter, Headless)
     seconds = arguments.seconds or (SCREENLESS_S if screenless and not arguments.headless else None)
-    film = arguments.film or (f"{path.stem}.mp4" if screenless and not arguments.headless else None)
+    film = arguments.film or (Path(f"{path.stem}.mp4") if screenless and not arguments.headless else None)
     folder = Path(arguments.recordings) if arguments.recordings else default_folder()
     recording = folder / f"{path.stem}-{datetime.now():%Y-%m-%d-%H%M%S-%f}{SUFFIX}"
     stage = Stage(
@@ -156,7 +199,7 @@ def play(arguments: argparse.Namespace) -> int:
         presenter.close()
     if film:
         print(f"no screen: rendering what was played to {film}", flush=True)
-        _render(read(recording), Path(film), (1280, 720), show.fps, "good", arguments.provider)
+        _render(_read(str(recording)), film, (1280, 720), show.fps, "good", arguments.provider)
     return 0
 
 
@@ -201,9 +244,9 @@ def render(arguments: argparse.Namespace) -> int:
     """Render a recording to a film."""
     recording = _read(arguments.file)
     fps = arguments.fps or recording.show.fps
-    if 240 % fps:
-        raise Failure(f"--fps {fps} does not divide 240: use 24, 30, 40, 48, 60, 80 or 120")
-    _render(recording, Path(arguments.output), arguments.size, fps, arguments.quality, arguments.provider)
+    if recording.end_tick < 240 // fps:
+        raise Failure(f"{arguments.file}: there is nothing to render in it")
+    _render(recording, arguments.output, arguments.size, fps, arguments.quality, arguments.provider)
     return 0
 
 
@@ -300,8 +343,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--fullscreen", action="store_true")
     where.add_argument("--display", type=int, default=0, help="number of the display to open on")
     where.add_argument("--size", type=_size, default=(1280, 720), help="of the window, as 1280x720")
-    where.add_argument("--seconds", type=float, help="end after so long")
-    where.add_argument("--report", metavar="FILE", help="write the report as JSON too")
+    where.add_argument("--seconds", type=_positive, help="end after so long")
+    where.add_argument("--report", type=_output, metavar="FILE", help="write the report as JSON too")
     models = argparse.ArgumentParser(add_help=False)
     models.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -309,7 +352,9 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("show", help="a show file (.toml)")
     live.add_argument("--perform", metavar="FILE", help="a MIDI file or recording to play it, or none")
     live.add_argument("--recordings", metavar="FOLDER", help="where the recording goes (recordings)")
-    live.add_argument("--film", metavar="FILE", help="render what was played to a film at the end")
+    live.add_argument(
+        "--film", type=_film, metavar="FILE", help="render what was played to a film at the end"
+    )
     live.add_argument("--sound-ms", type=float, help="in place of the show's sound_ms")
     live.add_argument("--picture-ms", type=float, help="in place of the show's picture_ms")
     live.add_argument("--generator", help="in place of the show's generator")
@@ -321,16 +366,21 @@ def _parser() -> argparse.ArgumentParser:
     command(verify).add_argument("file", help="a recording (.chladni)")
     film = command(render, models)
     film.add_argument("file", help="a recording (.chladni)")
-    film.add_argument("-o", "--output", required=True, help="the film: .mp4, .mkv or .mov")
+    film.add_argument("-o", "--output", type=_film, required=True, help="the film: .mp4, .mkv or .mov")
     film.add_argument("--size", type=_size, default=(1280, 720), help="as 1920x1080")
-    film.add_argument("--fps", type=int, help="frames a second; the show's if none")
+    film.add_argument(
+        "--fps",
+        type=int,
+        choices=(12, 15, 20, 24, 30, 40, 48, 60, 80, 120),
+        help="frames a second; the show's if none",
+    )
     film.add_argument("--quality", choices=("draft", "good", "best"), default="good")
     command(devices)
     command(doctor)
     measure = command(bench)
     measure.add_argument("show", nargs="?", default="shows/first_light.toml")
-    measure.add_argument("--seconds", type=float, default=10.0, help="for each thing measured")
-    measure.add_argument("--report", metavar="FILE", help="write the figures as JSON too")
+    measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")
+    measure.add_argument("--report", type=_output, metavar="FILE", help="write the figures as JSON too")
     command(schema)
     return parser
 

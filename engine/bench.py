@@ -91,7 +91,7 @@ def _generators() -> list[str]:
     return sorted(sizes, key=lambda name: sizes[name], reverse=True)
 
 
-def run(show_path: Path, seconds: float, report: str | None) -> int:
+def run(show_path: Path, seconds: float, report: Path | None) -> int:
     """Measure, print what holds, and write every figure to `report` as JSON. Return 0 if anything holds."""
     show = parse(show_path.read_text(encoding="utf-8"), str(show_path))
     show = show.model_copy(update={"osc": show.osc.model_copy(update={"listen": None, "send": ()})})
@@ -128,7 +128,7 @@ def run(show_path: Path, seconds: float, report: str | None) -> int:
         print(f"  generator {name} at {fps} fps")
     print(f"  {show.fps} fps at contracts of {picture_ms or '-'} ms (picture), {sound_ms or '-'} ms (sound)")
     if report:
-        Path(report).write_text(json.dumps([vars(figure) for figure in figures], indent=2), encoding="utf-8")
+        report.write_text(json.dumps([vars(figure) for figure in figures], indent=2), encoding="utf-8")
     if not (fastest and picture_ms and sound_ms):
         print("nothing holds: is something else using this machine?", file=sys.stderr)
         return 1

@@ -23,10 +23,10 @@ _DRAW_FLOOR_US = 1000.0
 class Presentation:
     """Shows frames until told to stop; runs on the main thread, where window systems want to be.
 
-    `due` counts the frames whose time came, `shown` those that were there in time, `late` those that were
-    not, `held` how often nothing newer than the picture before was there. `frame_deviation` is of the swaps
-    about their frames' contract, `input_deviation` of the swaps about the contract of each input that they
-    answer (half a frame of it is the frame's own length).
+    `due` counts the frames whose time came, `shown` those that were seen within a frame of it, `late` those
+    that were not, `held` how often nothing newer than the picture before was there. `frame_deviation` is of
+    the swaps about their frames' contract, `input_deviation` of the swaps about the contract of each input
+    that they answer (half a frame of it is the frame's own length).
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Presentation:
             self._draw_us = max(_DRAW_FLOOR_US, 0.9 * self._draw_us + 0.15 * (drawn_us - begun_us))
             self._wait_until(due_us)
             shown_us = self._presenter.flip()
-            if frame is not None:
-                self._count(tick, fresh, newer, shown_us, due_us)
-                last_tick = frame.tick
+            fresh = fresh and shown_us - due_us < 1e6 / show.fps
+            self._count(tick, fresh, newer, shown_us, due_us)
+            last_tick = frame.tick if frame is not None else last_tick
             tick += show.frame_ticks
             tick += self._skip(tick, shown_us)
 
     def _count(self, tick: int, fresh: bool, newer: bool, shown_us: float, due_us: float) -> None:
-        if self.first_shown_us is None:
+        if self.first_shown_us is None and newer:
             self.first_shown_us = shown_us
         self.due += 1
         self.shown += fresh

@@ -22,11 +22,12 @@ from typing import Any
 
 from engine.core.events import Event, decode, encode
 from engine.core.show import Show
-from engine.core.units import TICKS_PER_SECOND
+from engine.core.units import SAMPLE_RATE, TICKS_PER_SECOND
 
 SUFFIX = ".chladni"
 FLUSH_S = 0.5
 MAX_LINE = 1_000_000  # characters; a phrase of 256 notes has about 20,000
+MAX_OFFSET = 10 * SAMPLE_RATE
 MAX_TICK = 400 * 24 * 3600 * TICKS_PER_SECOND  # over a year of playing
 
 
@@ -61,11 +62,11 @@ def default_folder() -> Path:
 class Recorder:
     """Appends to a recording from a thread of its own; a full or read-only disk costs the recording alone.
 
-    `event`, `digest` and `end` only append to a list. `problem` holds the reason while lines can't be
-    written; they are kept, up to `MAX_KEPT`, and written as soon as that is possible again.
+    `event` and `digest` only append to a list. `problem` holds the reason while lines can't be written; they
+    are kept, up to `MAX_KEPT` bytes, and written as soon as that is possible again; `lost` counts the rest.
     """
 
-    MAX_KEPT = 1_000_000
+    MAX_KEPT = 64_000_000
 
     def __init__(self, path: Path, show: Show) -> None:
         self.path = path
@@ -74,6 +75,8 @@ class Recorder:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         header = {"chladni": 1, "title": show.title, "show": show.model_dump(mode="json", by_alias=True)}
         self._lines: list[Any] = [header | {"started": started}]
+        self._kept = bytearray()
+        self._position = 0
         self._stop = Signal()
         self._thread = Thread(target=self._write, name="recorder", daemon=True)
 
@@ -83,49 +86,48 @@ class Recorder:
 
     def event(self, event: Event) -> None:
         """Append an event."""
-        self._append((event.tick, event.offset, event.source, event.sequence, event.body))
+        self._lines.append((event.tick, event.offset, event.source, event.sequence, event.body))
 
     def digest(self, tick: int, digest: str) -> None:
         """Append the digest of the state after `tick` ticks."""
-        self._append(("digest", tick, digest))
+        self._lines.append(("digest", tick, digest))
 
     def close(self, tick: int) -> None:
         """Append the end and wait until everything is on the disk, at most two seconds."""
-        self._append(("end", tick))
+        self._lines.append(("end", tick))
         self._stop.set()
-        self._thread.join(2.0)
-
-    def _append(self, line: tuple[Any, ...]) -> None:
-        if len(self._lines) < self.MAX_KEPT:
-            self._lines.append(line)
-        else:
-            self.lost += 1
+        if self._thread.is_alive():
+            self._thread.join(2.0)
 
     def _write(self) -> None:
-        position = 0
-        while True:
+        stopping = False
+        while not stopping:
             stopping = self._stop.wait(FLUSH_S)
-            lines = self._lines[:]
-            if lines:
-                try:
-                    position = self._flush(position, "".join(_line(line) for line in lines).encode())
-                    del self._lines[: len(lines)]
-                    self.problem = None
-                except OSError as error:
-                    self.problem = f"{self.path}: {error.strerror or error}"
-            if stopping:
-                return
+            lines, count = self._lines, len(self._lines)
+            if len(self._kept) < self.MAX_KEPT:
+                self._kept += "".join(_line(line) for line in lines[:count]).encode()
+            else:
+                self.lost += count
+            del lines[:count]
+            try:
+                self._flush()
+                self.problem = None
+            except OSError as error:
+                self.problem = f"{self.path}: {error.strerror or error}"
 
-    def _flush(self, position: int, data: bytes) -> int:
-        """Write at `position`, over what a failed attempt may have left there, and return the new end."""
+    def _flush(self) -> None:
+        """Write what is kept at its place in the file, over what a failed attempt may have left there."""
+        if not self._kept:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "r+b" if position else "wb") as file:
-            file.seek(position)
-            file.write(data)
+        with open(self.path, "r+b" if self._position else "wb") as file:
+            file.seek(self._position)
+            file.write(self._kept)
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        return position + len(data)
+        self._position += len(self._kept)
+        self._kept.clear()
 
 
 def _line(line: Any) -> str:
@@ -200,6 +202,8 @@ def _take(data: Any, events: list[Event], digests: dict[int, str]) -> int:
         case ["end", int(tick)] if 0 <= tick <= MAX_TICK:
             return tick
         case [int(tick), int(offset), str(source), int(sequence), body] if 0 <= tick <= MAX_TICK:
+            if abs(offset) > MAX_OFFSET:
+                raise ValueError(f"offset {offset} is more than ten seconds off its tick")
             if events and tick < events[-1].tick:
                 raise ValueError(f"tick {tick} comes after tick {events[-1].tick}")
             events.append(Event(tick, offset, source, sequence, decode(body)))

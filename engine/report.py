@@ -33,7 +33,7 @@ def collect(session: Session) -> dict[str, Any]:
         "title": show.title,
         "provider": PROVIDERS[int(session.generator.board["provider"])],
         "seconds": seconds,
-        "recording": str(session.recorder.path) if session.recorder else None,
+        "recording": _recording(session),
         "first_frame_s": (first_us - session.stage.started_us) / 1e6 if first_us else None,
         "picture": {
             "fps": show.fps,
@@ -46,6 +46,8 @@ def collect(session: Session) -> dict[str, Any]:
             "frame_deviation_ms": seen.frame_deviation.summary(),
             "inference_ms": session.generator.board["inference_us"] / 1000.0,
             "rung": int(session.generator.board["rung"]),
+            "skipped": int(session.generator.board["skipped"]),
+            "errors": int(session.generator.board["errors"]),
         },
         "sound": {
             "device": DEVICE_KINDS[int(board["kind"])],
@@ -56,12 +58,18 @@ def collect(session: Session) -> dict[str, Any]:
             "contract_ms": show.sound_ms,
             "underruns": int(board["underruns"]),
             "late": int(board["late_events"]),
+            "load": board["load"],
+            "peak": board["peak"],
             "deviation_ms": session.sound_deviation.summary(),
         },
         "events": {
             "in": session.source.taken,
             "dropped": session.source.dropped + session.sound.midi_in.refused + session.sound.events.refused,
             "osc_rejected": session.osc.dropped if session.osc else 0,
+            "osc_unsent": session.osc_out.failed if session.osc_out else 0,
+            "midi_garbage": session.midi.garbage,
+            "unrecorded": session.recorder.lost if session.recorder else 0,
+            "faults": session.state.faults,
         },
         "core": {
             "ticks": session.state.tick,
@@ -77,6 +85,11 @@ def collect(session: Session) -> dict[str, Any]:
         "musician_repeats": session.state.musician.repeats,
         "warnings": list(session.warnings),
     }
+
+
+def _recording(session: Session) -> str | None:
+    recorder = session.recorder
+    return str(recorder.path) if recorder and recorder.path.exists() else None
 
 
 def write(report: dict[str, Any], path: Path) -> None:
@@ -116,7 +129,8 @@ def table(report: dict[str, Any]) -> str:
         f"  sound     {sound['device']}, {sound['rate']} Hz, blocks of {sound['block']},"
         f" {sound['device_latency_ms']:.1f} ms of it in the device; {sound['underruns']} underruns,"
         f" {sound['late']} late",
-        f"  events    {events['in']} in, {events['dropped']} dropped",
+        f"  events    {events['in']} in, {events['dropped']} dropped,"
+        f" {events['osc_rejected']} packets rejected",
         f"  core      {core['ticks']} ticks, {core['overruns']} overruns,"
         f" {100 * core['share']:.2f} % of a core",
         f"  processes {processes}",

@@ -19,11 +19,11 @@ from engine.core.contract import seen_at
 from engine.core.events import Event, Phrase, PhraseNote
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
-from engine.core.parameters import PARAMETERS
+from engine.core.parameters import INDEX, PARAMETERS, SOUND
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, PERFORMER, ShowState, initial
 from engine.core.transport import beat_at
-from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
+from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 from engine.distribution import Distribution
 from engine.inbox import Inbox
 from engine.io.midi_ports import MidiInputs, MidiOut
@@ -49,6 +49,7 @@ from models.manifest import Generator, Musician
 _WATCH_S = 0.2
 _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
 _SOUND_S = 2.0
+_SPARE_FRAMES = 4  # beside those on their way to the screen: the one shown, the one being made, and slack
 _COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
 _AHEAD_TICKS = 12  # the performer's events are put into the inbox 50 ms before they are due
 
@@ -121,6 +122,8 @@ class Session:
         self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
         self.memory_mb: dict[str, float] = {}
         self._sent_sounds = self._sent_heard = 0
+        self._last = self.state  # as the last tick left it, its jobs included
+        self._sound_lives = 0
         self._told: tuple[float, ...] = self.state.levels
         self._start_workers()
         self.clock = Clock(self.sound.board)
@@ -135,9 +138,13 @@ class Session:
     def _start_workers(self) -> None:
         show, stage = self.show, self.stage
         folder, found = library.find(show.generator, Generator)
+        frame_samples = show.frame_ticks * TICK_SAMPLES
         self.generator = generator_link(
-            max(rung.height for rung in found.rungs), max(rung.width for rung in found.rungs)
+            max(rung.height for rung in found.rungs),
+            max(rung.width for rung in found.rungs),
+            samples_from_ms(show.picture_ms) // frame_samples + _SPARE_FRAMES,
         )
+        self.generator.board["shaders"] = float(self.presenter.shaders)
         self.sound = sound_link()
         self.musician = musician_link()
         sound_config = sound.SoundConfig(
@@ -147,11 +154,12 @@ class Session:
             show.sound.soundfont,
             show.midi.out,
         )
-        generator_config = generator.GeneratorConfig(folder, stage.provider, self.presenter.shaders)
+        generator_config = generator.GeneratorConfig(folder, stage.provider)
         self.workers = [
             Worker("generator", generator.run, (self.generator, generator_config), self.generator.board),
             Worker("sound", sound.run, (self.sound, sound_config), self.sound.board),
         ]
+        self.sound_worker = self.workers[1]
         if show.musician and not stage.replay:
             folder, _ = library.find(show.musician, Musician)
             musician_config = musician.MusicianConfig(folder, seed=show.seed)
@@ -219,6 +227,10 @@ class Session:
             time.sleep(0.005)
 
     def _close(self) -> None:
+        if self.recorder:
+            if self._last.tick % TICKS_PER_SECOND:
+                self.recorder.digest(self._last.tick, self._last.digest())
+            self.recorder.close(self._last.tick)
         if not self.stage.replay:
             self.midi.stop()
             if self.osc:
@@ -227,8 +239,6 @@ class Session:
             self.midi_out.stop()
         if self.osc_out:
             self.osc_out.close()
-        if self.recorder:
-            self.recorder.close(self.state.tick)
         for worker in self.workers:
             worker.board["stop"] = 1.0
         for worker in self.workers:
@@ -239,6 +249,13 @@ class Session:
     # next control step or frame, the next event that waits for its tick, the musician's next note, or the
     # inbox's bell. The ticks in between are then closed together, each as if it had been on time.
     def _core(self) -> None:
+        try:
+            self._advance()
+        finally:  # without its core a show is over, and `run` is to end
+            self.core_cpu_s = time.thread_time()
+            self.stop.set()
+
+    def _advance(self) -> None:
         priority.become_realtime(priority.CORE)
         state, show = self.state, self.show
         end_tick = self._end_tick()
@@ -267,7 +284,6 @@ class Session:
             wake = min(wake, self.source.next_sample() or wake)
             self.source.wait((wake - self.clock.now()) / SAMPLE_RATE)
             self.overruns += self.clock.now() - wake > TICK_SAMPLES
-        self.core_cpu_s = time.thread_time()
 
     def _end_tick(self) -> int | None:
         if self.stage.seconds is not None:
@@ -313,6 +329,10 @@ class Session:
 
     def _after_tick(self, state: ShowState) -> None:
         show = self.show
+        self._last = state
+        if self.sound_worker.restarts != self._sound_lives:
+            self._sound_lives = self.sound_worker.restarts
+            self._restore_levels(state)
         if state.tick % show.frame_ticks == 0:
             frame = state.tick // show.frame_ticks
             deadline_us = self.clock.us_at(seen_at(show, state.tick))
@@ -323,6 +343,13 @@ class Session:
             self.core_cpu_s = time.thread_time()
             if self.recorder:
                 self.recorder.digest(state.tick, state.digest())
+
+    def _restore_levels(self, state: ShowState) -> None:
+        """Tell a sound worker that was started anew where the levels stand."""
+        sample = state.tick * TICK_SAMPLES
+        for number, parameter in enumerate(SOUND):
+            event = SoundEvent(sample, SoundKind.LEVEL, 0, number, 0, state.levels[INDEX[parameter.name]])
+            self.sound.events.push(*pack_sound(event, self.clock.us_at(sample)))
 
     def _tell(self, state: ShowState) -> None:
         """Send what has changed since the frame before to the OSC targets."""
@@ -342,9 +369,12 @@ class Session:
     def _phrases(self) -> None:
         """Bring the musician's phrases in through the front door."""
         notes: list[PhraseNote] = []
+        answering = 0
         while not self.stop.is_set():
             self.musician.phrases.wait(0.1)
             for request, tick, offset, note, velocity, length in self.musician.phrases.pop_all():
+                if request != answering:
+                    answering, notes = request, []  # what a dead musician left unfinished is forgotten
                 if note >= 0:
                     notes.append(PhraseNote(tick, offset, note, velocity, length))
                 else:
@@ -362,16 +392,23 @@ class Session:
         self._report_asked.set()
 
     def _watch(self) -> None:
-        """Watch over the workers and take in the sound's deviations."""
+        """Watch over the workers, and take in what they report, as long as the show goes on."""
         while not self.stop.wait(_WATCH_S):
-            for worker in self.workers:
-                worker.watch()
-                self._warn(worker.problem)
-            for _, deviation_us in self.sound.deviations.pop_all():
-                self.sound_deviation.add(deviation_us / 1000.0)
-            if self.recorder:
-                self._warn(self.recorder.problem)
-            self.hud = hud.lines(self)
-            if self._report_asked.is_set():
-                self._report_asked.clear()
-                self.on_report()
+            try:
+                self._look()
+            except Exception as error:  # a broken pipe behind a report, say: the watch itself must go on
+                self._warn(f"the watch: {error}")
+
+    def _look(self) -> None:
+        for worker in self.workers:
+            worker.watch()
+            self._warn(worker.problem)
+        for _, deviation_us in self.sound.deviations.pop_all():
+            self.sound_deviation.add(deviation_us / 1000.0)
+        if self.recorder:
+            self._warn(self.recorder.problem)
+        self.generator.board["shaders"] = float(self.presenter.shaders)
+        self.hud = hud.lines(self)
+        if self._report_asked.is_set():
+            self._report_asked.clear()
+            self.on_report()

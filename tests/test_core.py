@@ -115,6 +115,27 @@ def test_every_note_on_is_followed_by_its_off(moves: list[tuple[int, str, bool, 
     assert not down
 
 
+def test_a_source_without_a_lane_of_its_own_is_released_too() -> None:
+    crowd = [(f"midi:{port}", ev.NoteOn(channel, 60, 0.5)) for port in range(5) for channel in range(1, 17)]
+    states = run(show(), 4, {0: crowd, 2: [("midi:4", ev.Release())]})
+    on = [s for s in states[0].sounds if s.kind == SoundKind.NOTE_ON]
+    off = [s for s in states[2].sounds if s.kind == SoundKind.NOTE_OFF]
+    assert len(on) == 80
+    assert len(off) == 16
+    assert len(states[-1].keys) == 64
+
+
+def test_an_event_that_cannot_be_received_is_counted_on_stage_and_in_replay() -> None:
+    odd = ev.Program(1, 500)  # no translator makes it, and no recording may hold it
+    states = run(show(), 3, {1: [("midi:a", odd), ("midi:a", ev.NoteOn(1, 60, 0.5))]})
+    assert states[-1].faults == 1
+    assert len(states[-1].keys) == 1
+    assert (
+        level(run(show(), 8, {0: [("osc", ev.Control("/chladni/parameter/psi", float("nan")))]})[-1], "psi")
+        == 0.7
+    )
+
+
 def test_no_more_keys_than_the_bound() -> None:
     keys = [("a", ev.NoteOn(c, n, 0.5)) for c in range(1, 3) for n in range(128)]
     state = run(show(), 1, {0: keys})[-1]
@@ -204,7 +225,23 @@ def test_midi_clock_leads_and_lets_go() -> None:
             assert state.transport.bpm == pytest.approx(125.0, rel=1e-3)
             assert beat_at(state.transport, 720 * TICK_SAMPLES) == pytest.approx(6.25, abs=0.05)
     assert state.transport.pulses == ()
-    assert state.transport.bpm == 96.0, "the tempo parameter leads again"
+    assert state.transport.bpm == pytest.approx(125.0, rel=1e-3), "the clock's last tempo stays"
+    assert level(state, "tempo") == state.transport.bpm
+
+
+def test_the_first_pulse_after_start_or_a_position_is_there_and_continue_goes_on() -> None:
+    every = {tick: [("m", ev.ClockPulse())] for tick in range(0, 481, 5)}  # 120 bpm
+    every[100] = [("m", ev.Start())]
+    every[151] = [("m", ev.Stop())]
+    every[183] = [("m", ev.Continue())]
+    every[251] = [("m", ev.Stop()), ("m", ev.SongPosition(8)), ("m", ev.Continue())]
+    states = run(show(), 300, every)
+    assert states[105].transport.beat == 0.0
+    assert states[150].transport.beat == pytest.approx(9 / 24)
+    assert states[180].transport.beat == pytest.approx(9 / 24), "stopped, pulses count nothing"
+    assert states[185].transport.beat == pytest.approx(10 / 24)
+    assert states[255].transport.beat == 2.0
+    assert states[260].transport.beat == pytest.approx(2.0 + 1 / 24)
 
 
 def test_transport_stops_continues_and_locates() -> None:

@@ -85,6 +85,9 @@ def test_cut_anywhere_it_reads_up_to_the_cut(data: st.DataObject) -> None:
         ('[9,0,"a",9,["NoteOn",1,60]]', "NoteOn needs 3 fields"),
         ('[0,0,"a",9,["Go"]]', "tick 0 comes after tick 9"),
         ('["end",99999999999999]', "neither an event nor a digest"),
+        ('[9,0,"a",9,["Program",1,500]]', "Program.program is to be 0 to 127, found 500"),
+        ('[9,0,"a",9,["NoteOn",0,60,0.5]]', "NoteOn.channel is to be 1 to 16, found 0"),
+        ('[9,99999999,"a",9,["Go"]]', "offset 99999999 is more than ten seconds off its tick"),
         ("[9,", "this line is no JSON"),
     ],
 )

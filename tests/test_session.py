@@ -205,8 +205,11 @@ def test_signals_report_and_end_it_cleanly(tmp_path: Path) -> None:
         (("play", "shows/first_light.toml", "--headless", "--generator", "nobody"), "no model 'nobody' here"),
         (("play", "shows/first_light.toml", "--headless", "--perform", "README.md"), "README.md"),
         (("verify", "README.md"), "README.md:1: this is no recording"),
-        (("render", "shows/first_light.chladni", "-o", "film.xyz"), "film.xyz"),
-        (("render", "shows/first_light.chladni", "-o", "film.mp4", "--fps", "31"), "31 does not divide 240"),
+        (
+            ("play", "shows/first_light.toml", "--headless", "--picture-ms", "20"),
+            "--picture-ms: picture_ms = 20 is",
+        ),
+        (("play", "shows/first_light.toml", "--headless", "--block", "7"), "--block: Input should be"),
     ],
 )
 def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], message: str) -> None:
@@ -214,6 +217,44 @@ def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], message: st
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("play", "shows/first_light.toml", "--seconds", "nan"), "'nan' is no number above 0"),
+        (("play", "shows/first_light.toml", "--report", "nowhere/r.json"), "can't be written"),
+        (("render", "shows/first_light.chladni", "-o", "film.xyz"), "'film.xyz' is no film"),
+        (("render", "shows/first_light.chladni", "-o", "film.mp4", "--fps", "31"), "invalid choice: 31"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_plays(arguments: tuple[str, ...], message: str) -> None:
+    result = chladni(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_a_long_contract_shows_every_frame(tmp_path: Path) -> None:
+    """Frames wait in the store for as long as the contract says."""
+    output = finish(start(tmp_path, "--seconds", 4, "--picture-ms", 900, "--report", tmp_path / "r.json"))
+    picture = json.loads((tmp_path / "r.json").read_text())["picture"]
+    assert picture["shown"] > 2 * 30, output
+
+
+def test_a_show_shorter_than_a_second_verifies(tmp_path: Path) -> None:
+    finish(start(tmp_path, "--seconds", 0.7))
+    (recording,) = tmp_path.glob("*.chladni")
+    assert chladni("verify", recording).returncode == 0
+
+
+def test_without_a_recording_the_show_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    output = finish(start(tmp_path / "file", "--seconds", 3, "--report", tmp_path / "r.json"))
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["recording"] is None
+    assert report["picture"]["shown"] > 30
+    assert output.count("warning: ") == 1, output
+    assert "Traceback" not in output
 
 
 def test_schema_and_shipped_demo() -> None:

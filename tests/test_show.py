@@ -62,6 +62,14 @@ def test_a_show_survives_the_recording() -> None:
         ("number = 1", 'name = "x"', "a.toml:12: cue[0].number: this key is missing"),
         ('title = "A show"', "", "a.toml:1: title: this key is missing"),
         ("fps = 60", "fps = ", "a.toml:3: this is no TOML"),
+        ("fps = 60", "fps = 60\npicture_ms = 12", "picture_ms = 12 is less than a frame"),
+        ("[[cue]]", "[cue]", "cue: this is to be a list: [ ... ], or [[ ... ]] above each table of a list"),
+        (
+            'to = "psi"',
+            'to = "psi"\nrange = [0.0, nan]',
+            "a.toml:11: route[0].range[1]: input should be a finite",
+        ),
+        ("[tempo]", "[sound]\ndevice_latency_ms = -5\n[tempo]", "a.toml:6: sound.device_latency_ms: "),
         ("[tempo]", '[osc]\nlisten = "nowhere"\n[tempo]', "a.toml:6: osc.listen: 'nowhere' is no host:port"),
     ],
 )
@@ -72,6 +80,12 @@ def test_an_error_names_line_key_found_and_remedy(wrong: str, right: str, expect
 def test_every_error_is_named_at_once() -> None:
     lines = error('title = "x"\nfps = 7\nsound_ms = "soon"\n').splitlines()
     assert [line.split(":")[1] for line in lines] == ["2", "3"]
+
+
+def test_a_show_can_do_without() -> None:
+    show = parse('title = "x"\nmusician = "none"\n[osc]\nlisten = "none"\n', "a.toml")
+    assert show.musician is None
+    assert show.osc.listen is None
 
 
 def test_cue_numbers_ascend() -> None:

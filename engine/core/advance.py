@@ -36,7 +36,10 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
         if attracting(show, state):
             state = music.release(show, state, PERFORMER, event.sample)
         state = replace(state, live_tick=state.tick)
-    return _HANDLERS[type(event.body)](show, state, event, event.body)
+    try:
+        return _HANDLERS[type(event.body)](show, state, event, event.body)
+    except Exception:  # on stage nothing raises; the same event fails in the same way when it is replayed
+        return replace(state, faults=state.faults + 1)
 
 
 def close(show: Show, state: ShowState) -> ShowState:

@@ -205,6 +205,18 @@ def decode(data: Any) -> Body:
     return body
 
 
+_RANGES = {  # of the fields that have one
+    "channel": (1, 16),
+    "note": (-1, 127),  # -1: the whole channel, see Pressure
+    "program": (0, 127),
+    "sixteenths": (0, 1 << 14),
+    "request": (0, 1 << 62),
+    "tick": (0, 1 << 48),
+    "offset": (-(1 << 48), 1 << 48),
+    "length_ticks": (0, 1 << 32),
+}
+
+
 def _checked(kind: type, values: Any) -> list[Any]:
     if not isinstance(values, list) or len(values) != len(_FIELDS[kind]):
         raise ValueError(f"{kind.__name__} needs {len(_FIELDS[kind])} fields, found {str(values)[:80]}")
@@ -213,4 +225,7 @@ def _checked(kind: type, values: Any) -> list[Any]:
         fits = {int: number and isinstance(value, int), float: number, str: isinstance(value, str)}
         if not fits.get(wanted, True):
             raise ValueError(f"{kind.__name__}.{name} is to be {wanted.__name__}, found {str(value)[:40]!r}")
+        low, high = _RANGES.get(name, (value, value))
+        if not low <= value <= high:
+            raise ValueError(f"{kind.__name__}.{name} is to be {low} to {high}, found {value}")
     return values

@@ -104,7 +104,8 @@ def release(show: Show, state: ShowState, source: str, sample: int) -> ShowState
     at = heard_at(show, sample)
     lanes = [number for number, lane in enumerate(state.lanes) if lane.source == source]
     state = replace(state, keys=tuple(key for key in state.keys if key.source != source))
-    state = sound(state, *(SoundEvent(at, SoundKind.RELEASE, lane, -1, 0, 0.0) for lane in lanes))
+    offs = (SoundEvent(at, SoundKind.NOTE_OFF, k.lane, k.note, k.instrument, 0.0) for k in gone)
+    state = sound(state, *offs, *(SoundEvent(at, SoundKind.RELEASE, lane, -1, 0, 0.0) for lane in lanes))
     for key in gone:
         if source != MUSICIAN and key.instrument != _DRUMS:
             state = _hear(show, state, Heard(sample, False, key.note, 0.0))
@@ -251,9 +252,11 @@ def _due_notes(show: Show, state: ShowState) -> ShowState:
         for note in starting
     )
     state = replace(state, musician=replace(musician, plan=later, sounding=(*sounding, *begun)))
+    struck = {note.note: note.tick * TICK_SAMPLES + note.offset for note in reversed(starting)}
     for sample, pitch in ending:
         if not any(note == pitch for _, note in sounding):
-            state = note_off(show, state, MUSICIAN, NoteOff(1, pitch, 0.5), sample)
+            before = min(sample, struck.get(pitch, sample))  # never cut the note that follows
+            state = note_off(show, state, MUSICIAN, NoteOff(1, pitch, 0.5), before)
     for note in starting:
         body = NoteOn(1, note.note, note.velocity)
         state = note_on(show, state, MUSICIAN, body, note.tick * TICK_SAMPLES + note.offset)

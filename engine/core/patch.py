@@ -49,7 +49,9 @@ def _share(smooth_ms: float) -> float:
 
 
 def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
-    """Return the state after the source `address` has taken `value`, 0 to 1."""
+    """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go."""
+    if value != value:
+        return state
     if address.startswith(DIRECT) and address[len(DIRECT) :] in INDEX:
         return glide(state, INDEX[address[len(DIRECT) :]], value, 1.0)
     adding = state.adding

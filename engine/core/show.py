@@ -17,7 +17,7 @@ class ShowError(ValueError):
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 def _parameter_name(name: str) -> str:
@@ -58,7 +58,7 @@ class Performer(_Table):
     """A recorded performance or MIDI file that plays while nobody else does."""
 
     file: str
-    attract_s: float = Field(60.0, ge=0, description="it comes back after so long without live input")
+    attract_s: float = Field(60.0, gt=0, description="it comes back after so long without live input")
 
 
 class Osc(_Table):
@@ -70,6 +70,8 @@ class Osc(_Table):
     @field_validator("listen", "send")
     @classmethod
     def _host_and_port(cls, value: Any) -> Any:
+        if value == "none":
+            return None
         for address in [value] if isinstance(value, str) else value or ():
             match = re.fullmatch(r"[^\s:]+:(\d{1,5})", address)
             if not match or not 0 < int(match[1]) < 65536:
@@ -129,7 +131,7 @@ class Show(_Table):
     seed: int = Field(1, ge=0, lt=2**63)
     fps: int = Field(30, ge=1, le=120)
     sound_ms: float = Field(25.0, ge=1, le=2000, description="input to ear")
-    picture_ms: float = Field(100.0, ge=10, le=5000, description="input to screen")
+    picture_ms: float = Field(100.0, ge=10, le=2000, description="input to screen")
     generator: str = "impressionism"
     musician: str | None = "piano"
     sound: Sound = Sound()
@@ -148,6 +150,20 @@ class Show(_Table):
             rates = ", ".join(str(n) for n in range(1, 121) if TICKS_PER_SECOND % n == 0 and n >= 12)
             raise ValueError(f"{fps} does not divide {TICKS_PER_SECOND}; these do: {rates}")
         return fps
+
+    @field_validator("musician")
+    @classmethod
+    def _none_is_nobody(cls, name: str | None) -> str | None:
+        return None if name == "none" else name
+
+    @model_validator(mode="after")
+    def _a_frame_fits_the_contract(self) -> Self:
+        if self.picture_ms < 1000.0 / self.fps:
+            raise ValueError(
+                f"picture_ms = {self.picture_ms:g} is less than a frame; at {self.fps} fps it is to be "
+                f"{1000.0 / self.fps:.0f} or more, and the time to make the picture besides"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cues_ascend(self) -> Self:
@@ -180,8 +196,16 @@ def parse(text: str, name: str) -> Show:
         raise ShowError("\n".join(lines)) from None
 
 
+_WANTED = {  # in the words of TOML
+    "tuple_type": "a list: [ ... ], or [[ ... ]] above each table of a list",
+    "model_type": "a table: [ ... ] above its keys",
+    "model_attributes_type": "a table: [ ... ] above its keys",
+    "dict_type": "a table: { key = value }",
+}
+
+
 def _explain(text: str, name: str, error: Any) -> str:
-    path = [part for part in error["loc"] if part != "float" and part != "str"]
+    path = [part for part in error["loc"] if not _is_branch(part)]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
@@ -190,9 +214,16 @@ def _explain(text: str, name: str, error: Any) -> str:
         message = "no such key" + (f"; did you mean {near[0]!r}?" if near else "")
     elif error["type"] == "missing":
         message = "this key is missing"
+    elif error["type"] in _WANTED:
+        message = f"this is to be {_WANTED[error['type']]}, found {error['input']!r}"
     elif error["type"] != "value_error":
         message = f"{message}, found {error['input']!r}"
     return f"{name}:{line_of(text, path)}: {key or 'show'}: {message}"
+
+
+def _is_branch(part: Any) -> bool:
+    """Tell whether a step of an error's place is a branch of a union and not in the file."""
+    return isinstance(part, str) and (part in ("float", "str") or part.startswith(("constrained", "literal")))
 
 
 def _keys_beside(path: list[Any]) -> list[str]:

@@ -57,7 +57,8 @@ class Transport:
     """Beats over samples: a line through (`sample`, `beat`), running at `bpm`.
 
     `pulses` are the samples of the latest MIDI clock pulses (at most a beat of them), `taps` those of the
-    latest taps; while `pulses` is not empty the MIDI clock leads.
+    latest taps; while `pulses` is not empty the MIDI clock leads. `located` tells that the position was
+    set, and that the next pulse is there.
     """
 
     running: bool
@@ -66,6 +67,7 @@ class Transport:
     beat: float
     pulses: tuple[int, ...] = ()
     taps: tuple[int, ...] = ()
+    located: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,8 @@ class ShowState:
 
     `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
     them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
-    goes to; `levels` are the results. A sound event names a lane by its place in `lanes`. `sounds` and
-    `heard` are the jobs of the present tick.
+    goes to; `levels` are the results. `faults` counts events that could not be received. A sound event
+    names a lane by its place in `lanes`. `sounds` and `heard` are the jobs of the present tick.
     """
 
     tick: int
@@ -149,6 +151,7 @@ class ShowState:
     cue: int
     follow_tick: int
     live_tick: int
+    faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()
     heard: tuple[Heard, ...] = ()
 

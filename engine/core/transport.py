@@ -17,7 +17,7 @@ _TAPS: Final = 5
 
 def beat_at(transport: Transport, sample: float) -> float:
     """Return the beat at a sample."""
-    if not transport.running:
+    if not transport.running or (transport.located and transport.pulses):
         return transport.beat
     return transport.beat + (sample - transport.sample) * transport.bpm / (60.0 * SAMPLE_RATE)
 
@@ -32,10 +32,16 @@ def _anchored(transport: Transport, sample: int, bpm: float) -> Transport:
 
 
 def run(state: ShowState, sample: int, running: bool, beat: float | None = None) -> ShowState:
-    """Return the state with the transport started or stopped at a sample, and set to `beat` if given."""
-    transport = _anchored(state.transport, sample, state.transport.bpm)
+    """Return the state with the transport started or stopped at a sample, and set to `beat` if given.
+
+    While MIDI clock leads, the position is that of its last pulse: the next one goes on from there. The
+    first pulse after a position was set is that position (MIDI 1.0, Song Position Pointer).
+    """
+    transport = state.transport
+    if not transport.pulses:
+        transport = _anchored(transport, sample, transport.bpm)
     if beat is not None:
-        transport = replace(transport, beat=beat)
+        transport = replace(transport, beat=beat, sample=sample, located=True)
     return replace(state, transport=replace(transport, running=running))
 
 
@@ -49,16 +55,16 @@ def pulse(state: ShowState, sample: int) -> ShowState:
     pulses = transport.pulses
     if pulses and sample - pulses[-1] > _CLOCK_LOST_SAMPLES:
         pulses = ()
-    if not pulses:
-        transport = _anchored(transport, sample, transport.bpm)
-        return replace(state, transport=replace(transport, pulses=(sample,)))
-    bpm = transport.bpm
-    span = sample - pulses[0]
-    if span > 0:
-        bpm = clamp(_TEMPO, 60.0 * SAMPLE_RATE * len(pulses) / (PULSES_PER_BEAT * span))
-    beat = transport.beat + (1.0 / PULSES_PER_BEAT if transport.running else 0.0)
+    bpm, beat = transport.bpm, transport.beat
+    if pulses and sample > pulses[0]:
+        bpm = clamp(_TEMPO, 60.0 * SAMPLE_RATE * len(pulses) / (PULSES_PER_BEAT * (sample - pulses[0])))
+    located = transport.located and sample - transport.sample <= _CLOCK_LOST_SAMPLES
+    if not located:
+        beat = beat + 1.0 / PULSES_PER_BEAT if pulses and transport.running else beat_at(transport, sample)
+    located = located and not transport.running
     pulses = (*pulses[-(PULSES_PER_BEAT - 1) :], sample)
-    return replace(state, transport=replace(transport, bpm=bpm, sample=sample, beat=beat, pulses=pulses))
+    moved = replace(transport, bpm=bpm, sample=sample, beat=beat, pulses=pulses, located=located)
+    return replace(state, transport=moved)
 
 
 def tap(state: ShowState, sample: int) -> ShowState:
@@ -71,18 +77,26 @@ def tap(state: ShowState, sample: int) -> ShowState:
     if len(taps) < 2:
         return state
     bpm = clamp(_TEMPO, 60.0 * SAMPLE_RATE * (len(taps) - 1) / (taps[-1] - taps[0]))
+    return _with_tempo(state, bpm)
+
+
+def _with_tempo(state: ShowState, bpm: float) -> ShowState:
     bases = (*state.bases[:_TEMPO], bpm, *state.bases[_TEMPO + 1 :])
     levels = (*state.levels[:_TEMPO], bpm, *state.levels[_TEMPO + 1 :])
     return replace(state, bases=bases, levels=levels)
 
 
 def keep_tempo(state: ShowState, sample: int) -> ShowState:
-    """Return the state with the tempo parameter taken up, unless MIDI clock leads."""
+    """Return the state with the tempo parameter taken up, unless MIDI clock leads.
+
+    A clock that is gone leaves its tempo to the parameter.
+    """
     transport = state.transport
     if transport.pulses:
         if sample - transport.pulses[-1] <= _CLOCK_LOST_SAMPLES:
             return state
-        transport = replace(transport, pulses=())
+        state = _with_tempo(state, transport.bpm)
+        transport = replace(transport, pulses=(), located=False)
     elif transport.bpm == state.levels[_TEMPO]:
         return state
     return replace(state, transport=_anchored(transport, sample, state.levels[_TEMPO]))

@@ -97,9 +97,9 @@ def sound_link() -> SoundLink:
     )
 
 
-def generator_link(height: int, width: int) -> GeneratorLink:
-    """Make the ring, the frame store and the board of a generator worker of up to this size."""
-    return GeneratorLink(Ring(FRAME_JOB, 16), FrameStore(height, width), Board(GENERATOR_CELLS))
+def generator_link(height: int, width: int, frames: int) -> GeneratorLink:
+    """Make the ring, the store of so many frames of up to this size, and the board of a generator worker."""
+    return GeneratorLink(Ring(FRAME_JOB, 16), FrameStore(height, width, frames), Board(GENERATOR_CELLS))
 
 
 def musician_link() -> MusicianLink:

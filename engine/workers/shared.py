@@ -8,6 +8,7 @@ strong store order of x86, or the barriers of the interpreter lock elsewhere, ke
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.synchronize import Semaphore
@@ -52,7 +53,8 @@ class Ring(_Shared):
     def __init__(self, record: str, capacity: int) -> None:
         self._record = struct.Struct("<" + record)
         self._capacity = 1 << (capacity - 1).bit_length()
-        self._bell: Semaphore = SPAWN.Semaphore(0)
+        self._bell: Semaphore = SPAWN.BoundedSemaphore(1)  # binary: it rings or it does not
+        self._bell.acquire()
         super().__init__(24 + self._record.size * self._capacity)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,7 +76,8 @@ class Ring(_Shared):
         at = (written & (self._capacity - 1)) * self._record.size
         self._record.pack_into(self._data, at, *fields)
         self._counts[0] = written + 1
-        self._bell.release()
+        with suppress(ValueError):  # it rings already
+            self._bell.release()
         return True
 
     def pop_all(self) -> list[tuple[Any, ...]]:
@@ -98,7 +101,7 @@ class Ring(_Shared):
 
 
 class Board(_Shared):
-    """Named numbers (float64) that one process writes and others read, and a sequence for reading several.
+    """Named numbers (float64), each written by one process, and a sequence for reading several at once.
 
     `board["late"]` and `board["late"] = 3.0` are single, atomic accesses. Integers are exact up to 2**53:
     monotonic nanoseconds are for 104 days of uptime, so times are kept in microseconds.
@@ -124,7 +127,7 @@ class Board(_Shared):
     def publish(self, **values: float) -> None:
         """Write several numbers that belong together (one writer): `read` never sees half of them."""
         last = len(self._index)
-        self._cells[last] += 1.0  # odd: being written
+        self._cells[last] = self._cells[last] // 2.0 * 2.0 + 1.0  # odd: being written, or its writer died
         for name, value in values.items():
             self._cells[self._index[name]] = value
         self._cells[last] += 1.0

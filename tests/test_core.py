@@ -147,8 +147,8 @@ def test_a_cue_fades_over_its_time_along_the_s_curve() -> None:
     a_show = show(cue=[{"number": 1, "fade_s": 1.0, "levels": {"psi": 1.5}}])
     states = run(a_show, 300, {0: [("keys", ev.Go())]})
     start = PARAMETERS[INDEX["psi"]].default
-    assert level(states[123], "psi") == pytest.approx(start + (1.5 - start) * patch.CURVES["s"](123 / 240))
-    assert level(states[244], "psi") == 1.5
+    assert level(states[127], "psi") == pytest.approx(start + (1.5 - start) * patch.CURVES["s"](127 / 240))
+    assert level(states[250], "psi") == 1.5
     assert states[-1].fades == ()
     rising = [level(state, "psi") for state in states]
     assert rising == sorted(rising)

@@ -45,13 +45,15 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
 def close(show: Show, state: ShowState) -> ShowState:
     """Return the state with the present tick complete: what time itself moves has moved."""
     state = cues.follow(show, state)
-    if (state.tick + 1) % patch.CONTROL_TICKS == 0:
+    if (state.tick + 1) % show.frame_ticks == 0:
         before = state.levels
         state = patch.move(show, state)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
         state = _feed_beat(show, state)
         state = _sound_levels(show, latent.wander(show, state), before)
-    state = music.play_on(show, state)
+        state = music.plan_on(show, state)
+    if state.musician.plan or state.musician.sounding:
+        state = music.play_on(show, state)
     return replace(state, tick=state.tick + 1)
 
 
@@ -60,9 +62,8 @@ def next_due(show: Show, state: ShowState) -> int:
 
     Until then nothing but an event can make sound or picture, and the ticks between may be closed together.
     """
-    control = state.tick + patch.CONTROL_TICKS - state.tick % patch.CONTROL_TICKS
     frame = state.tick + show.frame_ticks - state.tick % show.frame_ticks
-    return min(control, frame, music.next_due(state))
+    return min(frame, music.next_due(state))
 
 
 def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowState:

@@ -5,7 +5,6 @@ from typing import Final
 
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, INDEX
-from engine.core.patch import CONTROL_TICKS
 from engine.core.show import Show
 from engine.core.state import ShowState, Strobe
 from engine.core.units import TICKS_PER_SECOND
@@ -30,7 +29,7 @@ def mix64(seed: int, index: int) -> int:
 def wander(show: Show, state: ShowState) -> ShowState:
     """Return the state with the walk, the noise and the strobe one control step on."""
     levels, walk = state.levels, state.walk
-    seconds = CONTROL_TICKS / TICKS_PER_SECOND
+    seconds = 1.0 / show.fps
     free = levels[INDEX["walk.free"]] > 0.5
     beats = seconds * state.transport.bpm / 60.0 if state.transport.running else 0.0
     phase = walk.phase + levels[INDEX["walk.speed"]] * (seconds if free else beats)
@@ -57,8 +56,8 @@ def _flash(show: Show, state: ShowState) -> Strobe:
     limit = show.safety.flashes_per_second
     rate = min(state.levels[INDEX["strobe.rate"]], limit)
     strobe = state.strobe
-    since = min(strobe.since + CONTROL_TICKS, 1 << 30)
-    phase = min(strobe.phase + rate * CONTROL_TICKS / TICKS_PER_SECOND, 1.0)
+    since = min(strobe.since + show.frame_ticks, 1 << 30)
+    phase = min(strobe.phase + rate / show.fps, 1.0)
     due = phase >= 1.0 and limit > 0.0 and since * limit >= TICKS_PER_SECOND
     if due and state.levels[INDEX["strobe"]] > 0.0:
         return Strobe(0.0, 0)

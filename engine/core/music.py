@@ -141,12 +141,9 @@ def _hear(show: Show, state: ShowState, heard: Heard) -> ShowState:
 # LOOKAHEAD_BEATS of the plan are still to come. An answer is an event in the log. Where none has come by
 # the time that it was to begin, the core repeats the last phrase in its place, so that a dead musician
 # neither stops the music nor, since every note carries its length, leaves one hanging.
-def play_on(show: Show, state: ShowState) -> ShowState:
-    """Return the state with the musician's due notes begun and ended and its next phrase asked for."""
+def plan_on(show: Show, state: ShowState) -> ShowState:
+    """Return the state with the musician begun or stopped, and its next phrase asked for or repeated."""
     musician, transport = state.musician, state.transport
-    if musician.playing or musician.sounding:
-        state = _due_notes(show, state)
-        musician = state.musician
     wanted = state.levels[INDEX["musician"]] > 0.5 and show.musician is not None and transport.running
     if not wanted:
         if musician.playing:
@@ -238,7 +235,8 @@ def _in_time(state: ShowState, note: PhraseNote, pull: float, loudness: float) -
     return PhraseNote(tick, offset, min(max(note.note, 0), 127), velocity, max(note.length_ticks, 1))
 
 
-def _due_notes(show: Show, state: ShowState) -> ShowState:
+def play_on(show: Show, state: ShowState) -> ShowState:
+    """Return the state with the musician's notes of this tick begun and ended."""
     end = (state.tick + 1) * TICK_SAMPLES
     musician = state.musician
     ending = sorted(item for item in musician.sounding if item[0] < end)

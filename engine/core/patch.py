@@ -9,10 +9,7 @@ from typing import Final
 from engine.core.parameters import INDEX, PARAMETERS
 from engine.core.show import Show
 from engine.core.state import Glide, ShowState
-from engine.core.units import TICKS_PER_SECOND
 
-CONTROL_TICKS: Final = 4  # levels move every 1/60 s
-_STEP_MS: Final = 1000.0 * CONTROL_TICKS / TICKS_PER_SECOND
 DIRECT: Final = "/chladni/parameter/"  # an address that sets a parameter in its own unit, without a route
 _SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
 
@@ -40,12 +37,13 @@ def clamp(index: int, level: float) -> float:
     return min(max(level, parameter.minimum), parameter.maximum)
 
 
-def _share(smooth_ms: float) -> float:
-    """Return the share of the remaining way that a one-pole low-pass takes in one control step.
+def _share(show: Show, smooth_ms: float) -> float:
+    """Return the share of the remaining way that a one-pole low-pass takes in a control step: one a frame.
 
     The implicit Euler step of y' = (x - y) / tau: dt / (tau + dt), stable for every tau and free of exp.
     """
-    return _STEP_MS / (smooth_ms + _STEP_MS)
+    step_ms = 1000.0 / show.fps
+    return step_ms / (smooth_ms + step_ms)
 
 
 def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
@@ -61,7 +59,7 @@ def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
         low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
         level = low + (high - low) * CURVES[route.curve](min(max(value, 0.0), 1.0))
         if route.mode == "set":
-            state = glide(state, index, level, _share(route.smooth_ms))
+            state = glide(state, index, level, _share(show, route.smooth_ms))
         else:
             adding = (*adding[:number], level, *adding[number + 1 :])
     return state if adding is state.adding else replace(state, adding=adding)
@@ -92,7 +90,7 @@ def move(show: Show, state: ShowState) -> ShowState:
         bases[item.parameter] = base + (item.target - base) * item.share
     added = list(state.added)
     for number, target in enumerate(state.adding):
-        added[number] += (target - added[number]) * _share(show.route[number].smooth_ms)
+        added[number] += (target - added[number]) * _share(show, show.route[number].smooth_ms)
         if abs(target - added[number]) < _SETTLED:
             added[number] = target
     settled = []

@@ -129,7 +129,7 @@ class Show(_Table):
 
     title: str
     seed: int = Field(1, ge=0, lt=2**63)
-    fps: int = Field(30, ge=1, le=120)
+    fps: int = Field(30, ge=12, le=120)
     sound_ms: float = Field(25.0, ge=1, le=2000, description="input to ear")
     picture_ms: float = Field(100.0, ge=10, le=2000, description="input to screen")
     generator: str = "impressionism"
@@ -147,7 +147,7 @@ class Show(_Table):
     @classmethod
     def _whole_ticks(cls, fps: int) -> int:
         if TICKS_PER_SECOND % fps:
-            rates = ", ".join(str(n) for n in range(1, 121) if TICKS_PER_SECOND % n == 0 and n >= 12)
+            rates = ", ".join(str(n) for n in range(12, 121) if TICKS_PER_SECOND % n == 0)
             raise ValueError(f"{fps} does not divide {TICKS_PER_SECOND}; these do: {rates}")
         return fps
 

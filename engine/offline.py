@@ -67,13 +67,14 @@ def render(
     from engine.io.video import VideoWriter
     from engine.render.effects import Effects
     from engine.render.scale import fit
-    from engine.render.synth import Synth, render_block
+    from engine.render.soundfont import instruments
+    from engine.render.synth import render_block
 
     frame_ticks = TICKS_PER_SECOND // fps
     frame_samples = frame_ticks * TICK_SAMPLES
     total = recording.end_tick // frame_ticks
     effects = Effects(generator.height, generator.width)
-    synth = Synth(SAMPLE_RATE)
+    synth = instruments(SAMPLE_RATE, recording.show.sound.soundfont)
     queue: list[SoundEvent] = []
     position = seen_at(recording.show, 0)
     block = np.zeros((frame_samples, 2), np.float32)

@@ -344,6 +344,35 @@ def test_out_sends_at_its_time(jack_server: str) -> None:
     assert out.refused == 0
 
 
+@pytest.mark.jack
+def test_out_drops_what_waits_when_it_stops(jack_server: str) -> None:
+    clock, got = Clock(), []
+    synth = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="Synth")
+    synth.set_callback(lambda event, _: got.append(event[0]))
+    synth.open_virtual_port("in")
+    out = MidiOut(None, clock, "Synth", rtmidi.API_UNIX_JACK)
+    try:
+        assert until(lambda: out._output is not None)
+        out.send(clock.now() + 1200, bytes((0x90, 60, 100)))
+    finally:
+        out.stop()
+        assert until(lambda: [0xBF, 123, 0] in got)
+        time.sleep(0.1)
+        synth.delete()
+    assert got == [[0xB0 | channel, 123, 0] for channel in range(16)]
+
+
+def test_out_stops_in_time_whatever_is_planned() -> None:
+    link, clock = sound_link(), Clock()
+    link.board["kind"] = DEVICE_KINDS.index("jack")
+    out = MidiOut(link, clock, "anything")
+    out.send(clock.now() + 10 * 48_000, bytes((0x90, 60, 100)))
+    begin = clock.now()
+    out.stop()
+    assert clock.now() - begin < 48_000
+    assert link.midi_out.pop_all()[-1][0] < clock.now()
+
+
 def test_out_through_jack_goes_to_the_sound_worker() -> None:
     link = sound_link()
     link.board["kind"] = DEVICE_KINDS.index("jack")

@@ -263,3 +263,9 @@ def test_sender_reaches_every_target_and_never_raises() -> None:
     sender.send("/a", ("x" * 70_000,))
     assert sender.failed == 3
     sender.close()
+
+
+def test_stop_needs_no_network(stage: Stage) -> None:
+    stage.server.host = "gone.invalid"
+    stage.server.stop()
+    assert not stage.server._thread.is_alive()

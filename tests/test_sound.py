@@ -13,7 +13,8 @@ import pytest
 from engine.clock import Clock, monotonic_us
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
-from engine.render.mastering import SPACE
+from engine.io.midi_ports import MidiOut
+from engine.render.mastering import SPACE, VOLUME
 from engine.workers import sound
 from engine.workers.links import (
     DEVICE_KINDS,
@@ -272,6 +273,18 @@ def test_midi_goes_out_on_its_frame(server):
 
 
 @pytest.mark.jack
+def test_midi_out_lets_go_after_the_last_note(server):
+    with playing("jack") as (link, clock), Friend("hears") as friend:
+        friend.client.connect("Chladni:midi_out", friend.hears)
+        clock.follow()
+        out = MidiOut(link, clock, "friend")
+        out.send(clock.now() + 1200, b"\x90\x40\x40")
+        out.stop()
+        received = [data for _, data in friend.received]
+    assert received == [b"\x90\x40\x40", *(bytes((0xB0 | channel, 123, 0)) for channel in range(16))]
+
+
+@pytest.mark.jack
 @pytest.mark.parametrize("kill", [True, False])
 def test_server_dies_and_comes_back(server, kill):
     with playing("jack") as (link, clock):
@@ -290,6 +303,35 @@ def test_server_dies_and_comes_back(server, kill):
         assert DEVICE_KINDS[int(board["kind"])] == "jack"
         play(link, clock, 0.1, [1, 2])
         assert len(link.deviations.pop_all()) == 2
+
+
+@pytest.mark.jack
+@pytest.mark.parametrize("server", [44_100], indirect=True)
+def test_change_of_rate_keeps_level_and_pedal_and_leaves_no_note(server):
+    with playing("jack") as (link, clock):
+        board = link.board
+
+        def bass(kind, value=0.7, key=40):
+            push(link, clock, note(clock.now(), value, key, kind, "bass"))
+
+        bass(SoundKind.LEVEL, 0.0, VOLUME)
+        bass(SoundKind.SUSTAIN, 1.0, -1)
+        bass(SoundKind.NOTE_ON)
+        until(lambda: board["voices"] == 1.0)
+        server.stop()
+        until(lambda: board["epoch"] == 2.0)
+        assert board["rate"] == 48_000.0
+        clock.follow()
+        bass(SoundKind.NOTE_ON)
+        bass(SoundKind.NOTE_OFF)
+        until(lambda: board["voices"] == 1.0)
+        time.sleep(1.0)  # without the pedal a bass is over after 0.6 s
+        assert board["voices"] == 1.0
+        assert board["peak"] < 1e-6
+        server.start()
+        until(lambda: board["epoch"] == 3.0)
+        assert board["rate"] == 44_100.0
+        until(lambda: board["voices"] == 0.0)
 
 
 @pytest.mark.jack

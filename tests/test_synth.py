@@ -1,10 +1,15 @@
 """The synth heard as numbers: pitch, start, level, silence, and the same sound however it is cut."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from engine import offline
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
+from engine.core.show import Show
+from engine.recording import Recording
 from engine.render.instruments import DRUMS, PATCHES
 from engine.render.mastering import BRIGHTNESS, SPACE, VOLUME
 from engine.render.synth import Synth, render_block
@@ -211,3 +216,13 @@ def test_closed_hat_chokes_open_hat():
     struck = [DRY, event(0, ON, 46, 1.0, "drums")]
     choked = [*struck, event(4800, ON, 42, 0.05, "drums")]
     assert loudness(render(choked, 1)[9600:14_400]) < 0.1 * loudness(render(struck, 1)[9600:14_400])
+
+
+def test_film_is_played_by_the_soundfont_of_its_show(tmp_path, capfd):
+    show = Show.model_validate({"title": "", "musician": None, "sound": {"soundfont": "nowhere.sf2"}})
+    black = SimpleNamespace(height=64, width=64, frame=lambda job, rung: np.zeros((64, 64, 3), np.uint8))
+    film = tmp_path / "film.mp4"
+    recording = Recording("", show, (), {}, 24, torn=False)
+    offline.render(recording, black, film, (64, 64), 24, "draft", lambda done, total: None)
+    assert film.stat().st_size > 0
+    assert "nowhere.sf2" in capfd.readouterr().err

@@ -5,10 +5,12 @@ from heapq import heappop, heappush
 from itertools import count
 from threading import Condition, Thread
 from threading import Event as Signal
+from time import sleep
 from typing import Final
 
 from engine.clock import Clock, monotonic_us
 from engine.core.events import Body
+from engine.core.units import SAMPLE_RATE
 from engine.io.midi import Translator
 from engine.io.midi_bytes import MidiParser
 from engine.io.midi_drivers import Driver, Output, open_driver, open_output
@@ -19,6 +21,8 @@ _JACK: Final = DEVICE_KINDS.index("jack")
 _WAIT_S: Final = 0.1
 _LOOK_US: Final = 500_000.0
 MAX_WAITING: Final = 10_000
+_PARTING: Final = SAMPLE_RATE // 4  # samples: what is planned later than that is not waited for
+_PARTING_S: Final = 0.05  # for JACK to play a sample that has come: two blocks of 1024 at 44.1 kHz
 
 
 def carried_by_jack(link: SoundLink | None) -> bool:
@@ -149,6 +153,7 @@ class MidiOut:
     def __init__(self, link: SoundLink | None, clock: Clock, name: str, api: int | None = None) -> None:
         self._link, self._clock, self._name, self._api = link, clock, name, api
         self.refused = 0
+        self._planned = 0  # the latest sample that JACK was given
         self._numbers = count()  # keeps messages of one sample in their order
         self._waiting: list[tuple[int, int, bytes]] = []
         self._condition = Condition()
@@ -162,6 +167,7 @@ class MidiOut:
         """Send one message of at most 8 bytes, no SysEx, at a show sample."""
         if carried_by_jack(self._link):
             assert self._link is not None
+            self._planned = max(self._planned, sample)
             self.refused += not self._link.midi_out.push(sample, len(data), data)
             return
         with self._condition:
@@ -172,12 +178,20 @@ class MidiOut:
             self._condition.notify()
 
     def stop(self) -> None:
-        """Let go of every note, and close the port."""
-        for channel in range(16):
-            self.send(self._clock.now(), bytes((0xB0 | channel, 123, 0)))
+        """Drop what waits, let go of every note after the last one played, and close the port.
+
+        What JACK has been given can't be taken back: all notes off comes after it, and is waited for.
+        """
+        now = self._clock.now()
+        sample = min(max(now, self._planned + 1), now + _PARTING)
         with self._condition:
+            self._waiting.clear()
+            for channel in range(16):
+                self.send(sample, bytes((0xB0 | channel, 123, 0)))
             self._stopping = True
             self._condition.notify()
+        if carried_by_jack(self._link):
+            sleep((sample - now) / SAMPLE_RATE + _PARTING_S)
         self._thread.join(2.0)
 
     def _run(self) -> None:

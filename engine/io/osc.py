@@ -30,6 +30,7 @@ _NTP_EPOCH_S: Final = 2_208_988_800  # from 1900 to 1970 (RFC 868)
 _RECEIVE_BUFFER: Final = 1 << 20  # bytes: bursts wait there while the interpreter is busy
 _STAMP: Final = struct.Struct("@qq")  # struct timespec of 64 bits
 _ASK_STAMP: Final = 35 if sys.platform == "linux" else None  # SO_TIMESTAMPNS (asm-generic/socket.h)
+_LOOK_S: Final = 0.2  # between two looks whether it is over
 _RECHECK_US: Final = 1e6
 _OLDEST_US: Final = 1e6  # a packet that seems to have lain longer shows that the wall clock was set
 
@@ -120,6 +121,7 @@ class OscServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         if _ASK_STAMP is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, _ASK_STAMP, 1)
+        self._socket.settimeout(_LOOK_S)
         self.host, self.port = self._socket.getsockname()
         self._thread = Thread(target=self._run, name="osc", daemon=True)
 
@@ -131,8 +133,6 @@ class OscServer:
         """Stop listening and close the port."""
         self._stopping = True
         if self._thread.is_alive():
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-                waker.sendto(b"", ("127.0.0.1" if self.host == "0.0.0.0" else self.host, self.port))
             self._thread.join(2.0)
         self._socket.close()
 
@@ -141,10 +141,9 @@ class OscServer:
         while not self._stopping:
             try:
                 packet, us = receive()
-            except OSError:  # an answer of the network to something else
+            except OSError:  # nothing came for a while, or the network's answer to something else
                 continue
-            if packet or not self._stopping:
-                self._take(packet, us)
+            self._take(packet, us)
 
     def _receive(self) -> tuple[bytes, float]:
         return self._socket.recv(osc_bytes.MAX_PACKET + 1), monotonic_us()

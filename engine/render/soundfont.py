@@ -1,5 +1,6 @@
 """A SoundFont in place of the built-in instruments, played by tinysoundfont."""
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.render.mastering import Mastering
+from engine.render.synth import Instrumentarium, Synth
 
 _CHANNELS: Final = 16  # tinysoundfont's; lanes fold onto them
 _DRUM_CHANNEL: Final = 9  # General MIDI's tenth
@@ -109,3 +111,14 @@ class SoundFont:
     def _level(self, event: SoundEvent, channel: int) -> None:
         if 0 <= event.note < len(self._mastering.levels):
             self._mastering.levels[event.note] = event.value
+
+
+def instruments(rate: int, soundfont: str | None) -> Instrumentarium:
+    """Return what plays a show: its SoundFont, or the built-in instruments where it has none that works."""
+    if soundfont is None:
+        return Synth(rate)
+    try:
+        return SoundFont(rate, soundfont)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"sound: {error}; the built-in instruments play instead", file=sys.stderr)
+        return Synth(rate)

@@ -15,7 +15,7 @@ from engine.render.mastering import BRIGHTNESS, CHUNK, Mastering, smoothing
 
 _SPARE: Final = 48  # further rows in which stolen voices die away
 _HITS: Final = 24  # drums sounding at once
-_LANES: Final = 64  # the core makes no more (engine/core/music.py); others fold onto these
+LANES: Final = 64  # the core makes no more (engine/core/music.py); others fold onto these
 _STEAL_S: Final = 0.003  # time constant of a stolen voice and of a choked drum: no click, no overlap heard
 _SILENT: Final = 3e-6  # -110 dB: a voice as quiet as that is over
 _NOTHING: Final = 1e-9  # an envelope as low as that is 0: denormal numbers would cost a hundred times more
@@ -124,7 +124,7 @@ class Synth:
         self._steal = 1.0 / (_STEAL_S * rate)
         self._steal_fade = np.exp(-self._steal * self._steps)
         self._sway, self._sway_step = 0.0, _SWAY_HZ / rate
-        self._lanes = [_Lane() for _ in range(_LANES)]
+        self._lanes = [_Lane() for _ in range(LANES)]
         self._born = 0
 
         self._alive = np.zeros(rows, bool)
@@ -174,7 +174,7 @@ class Synth:
 
     def apply(self, event: SoundEvent) -> None:
         """Let the event happen before the next sample."""
-        self._kinds[event.kind](event, self._lanes[event.lane % _LANES])
+        self._kinds[event.kind](event, self._lanes[event.lane % LANES])
 
     def render(self, out: NDArray[np.float32]) -> None:
         """Fill `out`, (frames, 2), with mastered sound."""
@@ -287,7 +287,7 @@ class Synth:
         """Set where gain, brightness and bend of these voices are going."""
         brightness = 2.0 ** (3.0 * (self._mastering.levels[BRIGHTNESS] - 0.6))
         for row in rows:
-            lane = self._lanes[self._lane[row] % _LANES]
+            lane = self._lanes[self._lane[row] % LANES]
             gain, touch = self._velocity[:, row]
             pressure = min(max(lane.pressure, self._pressure[row], 0.0), 1.0)
             colour = brightness * 4.0 ** (min(max(lane.timbre, 0.0), 1.0) - 0.5)

@@ -18,13 +18,15 @@ from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.core.units import SAMPLE_RATE
 from engine.io.audio import BACKENDS, Device, DeviceError, open_device
-from engine.render.synth import Instrumentarium, Synth, render_block
+from engine.render.soundfont import instruments
+from engine.render.synth import LANES, Instrumentarium, Synth, render_block
 from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, SoundLink
 
 _TEND_S: Final = 0.08
 _RETRY_US: Final = 500_000.0  # between two tries to open a device while there is none
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
+_LASTING: Final = {SoundKind.BEND, SoundKind.PRESSURE, SoundKind.TIMBRE, SoundKind.SUSTAIN}  # of a lane
 _PREFERENCE: Final = {
     "auto": ("jack", "miniaudio"), "jack": ("jack",), "miniaudio": ("miniaudio",), "none": (),
 }  # fmt: skip
@@ -64,6 +66,8 @@ class _Player:
     def __init__(self, link: SoundLink, config: SoundConfig) -> None:
         self._link, self._config = link, config
         self._synths: dict[int, Instrumentarium] = {}
+        self._rate = 0  # of the synth that plays
+        self._lasting: dict[tuple[SoundKind, int, int], SoundEvent] = {}  # by kind, lane and note
         self._queue: list[_Due] = []
         self._outgoing: list[tuple[int, int, bytes]] = []
         self._counted = 0
@@ -80,11 +84,21 @@ class _Player:
         for instrument in range(len(INSTRUMENTS)):
             rehearsal.apply(SoundEvent(0, SoundKind.NOTE_ON, 0, 60, instrument, 0.5))
             rehearsal.render(out)
-        self._synths[rate] = _instruments(rate, self._config.soundfont)
+        self._synths[rate] = instruments(rate, self._config.soundfont)
 
     def adopt(self, device: Device) -> None:
-        """Play on this device from now on; the one before is closed."""
+        """Play on this device from now on; the one before is closed.
+
+        Another rate has another synth: it lets go of what it held when it was left, and is told the levels,
+        wheels and pedals of today.
+        """
         self._device, self._synth = device, self._synths[device.rate]
+        if device.rate != self._rate:
+            self._rate = device.rate
+            for lane in range(LANES):
+                self._synth.apply(SoundEvent(0, SoundKind.RELEASE, lane, -1, 0, 0.0))
+            for event in self._lasting.values():
+                self._synth.apply(event)
         self._loop = DelayLockedLoop(device.rate)
         self._starts: list[float] = []
         self._settled = False
@@ -115,6 +129,7 @@ class _Player:
             for offset, event in render_block(self._synth, self._queue, start, out, device.rate):
                 if offset < 0:
                     board.add("late_events")
+                self._remember(event)
                 if event.kind == SoundKind.NOTE_ON:
                     heard_us = loop.us_at(frame + max(offset, 0) + latency)
                     link.deviations.push(event.lane, heard_us - event.due_us)
@@ -124,6 +139,13 @@ class _Player:
         board["peak"] = max(float(out.max()), -float(out.min()))
         board["voices"] = self._synth.sounding
         board["refused"] = link.midi_in.refused + link.deviations.refused
+
+    def _remember(self, event: SoundEvent) -> None:
+        """Keep an event that lasts beyond its notes, in place of the one that it replaces."""
+        if event.kind == SoundKind.RELEASE:
+            self._lasting.pop((SoundKind.SUSTAIN, event.lane, -1), None)
+        elif event.kind == SoundKind.LEVEL or (event.kind in _LASTING and event.note == -1):
+            self._lasting[event.kind, event.lane, event.note] = event
 
     def _latency(self) -> int:
         """Return the frames from the beginning of a block to the end of the contract for it."""
@@ -179,18 +201,6 @@ class _Player:
             due.append((max(offset, 0), data[:length]))
         del self._outgoing[: len(due)]
         return due
-
-
-def _instruments(rate: int, soundfont: str | None) -> Instrumentarium:
-    if soundfont is None:
-        return Synth(rate)
-    from engine.render.soundfont import SoundFont
-
-    try:
-        return SoundFont(rate, soundfont)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"sound: {error}; the built-in instruments play instead", file=sys.stderr)
-        return Synth(rate)
 
 
 def run(link: SoundLink, config: SoundConfig) -> None:

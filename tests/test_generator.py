@@ -63,9 +63,29 @@ def test_every_part_of_a_job_moves_the_latent_or_the_noise(
     changed = replace(JOB, **change)  # type: ignore[arg-type]
     if "noise" in str(change):
         feeds = [generator._noises(0, job.noise_seed, job.noise)["noise_4"].copy() for job in (JOB, changed)]
-        assert not np.array_equal(*feeds)
+        assert not np.array_equal(feeds[0], feeds[1])
     else:
         assert not np.allclose(generator.styles(JOB), generator.styles(changed))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("level", [np.nan, np.inf, -np.inf])
+def test_no_level_raises_or_outlives_its_job(generator: Generator, level: float) -> None:
+    job = replace(JOB, mix=(0.5,) * 3, directions=(0.5,) * 10)
+    before = generator.frame(job)
+    fields = {"blend": level, "psi": level, "noise": level, "mix": (level,) * 3, "label": (level,)}
+    for name, value in (*fields.items(), ("directions", (level,) * 10)):
+        assert generator.frame(replace(job, **{name: value})).shape == before.shape  # type: ignore[arg-type]
+        assert np.array_equal(generator.frame(job), before)
+
+
+def test_only_a_gpu_is_left_for_the_cpu() -> None:
+    generator = Generator(FOLDER, "cpu")
+    before = generator.frame(JOB)
+    assert not generator.fall_to_cpu()
+    generator.provider = "CUDAExecutionProvider"
+    assert generator.fall_to_cpu()
+    assert np.array_equal(generator.frame(JOB), before)
 
 
 def test_mixing_touches_its_own_group_alone(generator: Generator) -> None:
@@ -131,10 +151,11 @@ def test_the_ladder_bears_one_interruption_and_a_frame_that_is_late_anyway() -> 
 
 
 @contextmanager
-def running(side: int = 256, **config: object) -> Iterator[GeneratorLink]:
+def running(side: int = 256, shaders: bool = False) -> Iterator[GeneratorLink]:
     """Yield the link to a worker's process that is ready, with room for pictures of so many pixels square."""
-    link = generator_link(side, side)
-    settings = worker.GeneratorConfig(FOLDER, provider="cpu", **config)  # type: ignore[arg-type]
+    link = generator_link(side, side, 8)
+    link.board["shaders"] = float(shaders)
+    settings = worker.GeneratorConfig(FOLDER, provider="cpu")
     process = SPAWN.Process(target=worker.run, args=(link, settings), daemon=True)
     process.start()
     try:
@@ -182,6 +203,38 @@ def test_the_worker_makes_frames_with_effects_or_leaves_them_to_the_shaders(
         assert PROVIDERS[int(link.board["provider"])] == "CPUExecutionProvider"
         assert link.board["inference_us"] > 0.0
         assert abs(frame.ready_us - link.board["heartbeat_us"]) < 10e6
+
+
+def test_the_shaders_may_go_and_come_while_it_plays() -> None:
+    with running(shaders=True) as link:
+        for frame, shaders in enumerate((True, False, True), 1):
+            link.board["shaders"] = float(shaders)
+            link.jobs.push(*pack_job(replace(JOB, tick=8 * frame), frame, monotonic_us() + 1e6))
+            assert await_frame(link, 8 * frame).raw == shaders
+
+
+def test_it_asks_for_patience_while_it_loads_and_in_a_frame_and_not_longer() -> None:
+    link = generator_link(256, 256, 8)
+    process = SPAWN.Process(
+        target=worker.run, args=(link, worker.GeneratorConfig(FOLDER, provider="cpu")), daemon=True
+    )
+    ahead_s = {"loading": 0.0, "frame": 0.0}
+    process.start()
+    try:
+        end = time.monotonic() + 30.0
+        while not link.board["ready"] and time.monotonic() < end:
+            ahead_s["loading"] = max(ahead_s["loading"], link.board["heartbeat_us"] / 1e6 - time.monotonic())
+        for frame in range(1, 9):
+            link.jobs.push(*pack_job(replace(JOB, tick=8 * frame), frame, monotonic_us() + 1e6))
+        while link.frames.newest(64) is None and time.monotonic() < end:
+            ahead_s["frame"] = max(ahead_s["frame"], link.board["heartbeat_us"] / 1e6 - time.monotonic())
+        time.sleep(0.2)
+        assert abs(link.board["heartbeat_us"] - monotonic_us()) < 1e6
+        assert 60.0 < ahead_s["loading"] <= 120.0
+        assert 8.0 < ahead_s["frame"] <= 60.0
+    finally:
+        process.kill()
+        process.join(5.0)
 
 
 def test_jobs_whose_deadline_has_passed_are_skipped_while_newer_ones_wait() -> None:

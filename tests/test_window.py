@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Tap
+from engine.core.parameters import EFFECTS
 from engine.io import keys
 from engine.io.keys import SCANCODES, Keys, Mouse
 from engine.io.window import Headless, Window
@@ -249,6 +250,45 @@ def test_losing_the_keyboard_releases(window: Window, screen: str) -> None:
     assert settle(window) == [Release()]
     xdo("keyup", "w")
     assert settle(window) == []  # the note is off already
+
+
+@pytest.mark.screen
+def test_a_pad_pulled_before_it_was_greeted_stops_nothing(window: Window) -> None:
+    pygame = window._pygame
+    pygame.event.post(pygame.event.Event(pygame.JOYDEVICEADDED, device_index=99))
+    pygame.event.post(pygame.event.Event(pygame.MOUSEWHEEL, y=1))
+    assert Control("/mouse/wheel", 0.5 + 1 / 32) in settle(window, 0.1)
+    assert window.lost == 0
+
+
+@pytest.mark.screen
+@pytest.mark.parametrize("name", ["display.flip", "display.set_mode", "event.get"])
+def test_what_a_driver_throws_is_a_lost_window_and_it_comes_back(
+    window: Window, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def throw(*_: object, **__: object) -> None:
+        raise OSError("a driver's own error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pygame.{name}", throw)
+        if name == "display.set_mode":
+            window._pygame.display.quit()  # and so opened again, in vain
+        settle(window, 1.2)
+        assert window.lost > 0
+    until(window, lambda _: window._alive)
+
+
+@pytest.mark.screen
+@pytest.mark.parametrize(("raw", "share"), [(True, 0.25), (False, 1.0)])
+def test_blackout_is_done_once_on_frames_meant_for_shaders_that_are_gone(
+    window: Window, raw: bool, share: float
+) -> None:
+    levels = (*(effect.default for effect in EFFECTS[:-1]), 0.75, *[0.0] * (32 - len(EFFECTS)))
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    window.draw(Frame(4, pixels, 0, 0, raw, levels), 0, ())
+    window.flip()
+    x, y = place()
+    assert capture()[y + 180, x + 320].tolist() == pytest.approx([200 * share] * 3, abs=2)
 
 
 LOSES_ITS_SERVER = """

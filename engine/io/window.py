@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from glob import glob
 from math import inf
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ _SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader", "gdi generic", 
 _UNSEEN = ("offscreen", "dummy")  # what SDL falls back to in silence
 _HUD_POINTS, _HUD_INK, _HUD_PAPER = 20, (235, 235, 235), (0, 0, 0, 150)
 _NEUTRAL = tuple(effect.default for effect in EFFECTS)
+_BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 
 
 class Presenter(Protocol):
@@ -213,7 +215,7 @@ class Window:
             self._drop_gl()
             self._pygame.display.quit()
             self._open()
-        except (self._pygame.error, RuntimeError):
+        except Exception:  # SDL's, GL's or a driver's own error
             self._retry_us = monotonic_us() + _REOPEN_US
         return self._alive
 
@@ -234,7 +236,7 @@ class Window:
         if self._alive:
             try:
                 self._pygame.display.flip()
-            except self._pygame.error:
+            except Exception:  # as in `draw`
                 self._lose()
         return monotonic_us()
 
@@ -248,7 +250,10 @@ class Window:
             view = surface.get_view("2")  # (width, height) of 32 bits, no copy
             target = np.asarray(view).T[..., None].view(np.uint8)  # (height, width, 4)
             order = cv2.COLOR_RGB2BGRA if surface.get_shifts()[0] == 16 else cv2.COLOR_RGB2RGBA
-            _cover(cv2.cvtColor(frame.pixels, order), held, target)
+            pixels = cv2.cvtColor(frame.pixels, order)
+            if frame.raw:  # made for shaders that are gone: until others come, dark must still be dark
+                pixels = cv2.convertScaleAbs(pixels, alpha=1.0 - frame.effects[_BLACKOUT])
+            _cover(pixels, held, target)
             del target, view  # the surface is locked while they live
         if self._hud and self._hud_lines:
             surface.blit(self._hud_picture(), (0, 0))
@@ -262,7 +267,7 @@ class Window:
         else:
             if frame.tick != self._drawn_tick:
                 self._fit_stage(frame.pixels.shape, width, height)
-                stage.apply(frame.pixels, frame.effects if frame.raw else _NEUTRAL)
+                stage.apply(frame.pixels, frame.effects[: len(EFFECTS)] if frame.raw else _NEUTRAL)
                 self._drawn_tick = frame.tick
             stage.show(screen, (width, height), held)
         if self._hud and self._hud_lines:
@@ -310,19 +315,15 @@ class Window:
             return []
         try:
             events = self._pygame.event.get()
-        except self._pygame.error:
+        except Exception:  # as in `draw`
             self._lose()
             return self._sourced(keys.SOURCE, self._keys.release())
+        moves = [event for event in events if event.type == self._pygame.MOUSEMOTION]
+        others = [event for event in events if event.type != self._pygame.MOUSEMOTION]
         found: list[tuple[float, str, Body]] = []
-        moved = None
-        for event in events:
-            if event.type == self._pygame.MOUSEMOTION:
-                moved = event
-            else:
+        for event in others + moves[-1:]:
+            with suppress(Exception):  # what it tells of is gone by now: a pad pulled, a window closed
                 found += self._translate(event)
-        if moved is not None:
-            (x, y), (width, height) = moved.pos, self._pygame.display.get_window_size()
-            found += self._sourced("mouse", self._mouse.move(x, y, width, height))
         return found
 
     @staticmethod
@@ -351,6 +352,9 @@ class Window:
             case pygame.MOUSEBUTTONDOWN | pygame.MOUSEBUTTONUP if event.button not in (4, 5):
                 down = event.type == pygame.MOUSEBUTTONDOWN
                 return self._sourced("mouse", [self._mouse.button(event.button, down)])
+            case pygame.MOUSEMOTION:
+                place = (*event.pos, *pygame.display.get_window_size())
+                return self._sourced("mouse", self._mouse.move(*place))
             case pygame.MOUSEWHEEL:
                 return self._sourced("mouse", [self._mouse.wheel(event.y)])
             case _:

@@ -126,11 +126,13 @@ class Generator:
         pixels: NDArray[np.uint8] = picture
         return pixels
 
-    def fall_to_cpu(self) -> None:
-        """Leave the GPU for good."""
-        if self.provider != "CPUExecutionProvider":
-            self.provider = "CPUExecutionProvider"
-            self._sessions.clear()
+    def fall_to_cpu(self) -> bool:
+        """Leave the GPU for good; return whether there was one to leave."""
+        if self.provider == "CPUExecutionProvider":
+            return False
+        self.provider = "CPUExecutionProvider"
+        self._sessions.clear()
+        return True
 
     def styles(self, job: FrameJob) -> Floats:
         """Return the styles of a job, (1, num_ws, W)."""

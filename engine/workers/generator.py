@@ -16,6 +16,7 @@ from engine.clock import monotonic_us
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS
 from engine.workers.links import PROVIDERS, GeneratorLink, unpack_job
+from engine.workers.shared import Board
 
 if TYPE_CHECKING:
     from engine.render.effects import Effects
@@ -28,15 +29,16 @@ _EASY = 0.7  # share of the room that a better rung must be expected to need for
 _PATIENCE, _LONGEST_PATIENCE = 60, 1920  # frames in a row with room for it, before a better rung is tried
 _OUTLIER = 3.0  # a frame that took longer than so many times the best was interrupted: how long says little
 _GAIN = 0.1  # of the exponential means, about the last ten frames
+_LOADING_US = 120e6  # so long may loading take, and so long the warming of each rung
+_FRAME_US, _FRAME_TIMES = 10e6, 20.0  # a frame may take the first, or so many times what is expected of it
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Which generator to play, on what, and whether shaders will do the effects."""
+    """Which generator to play, and on what."""
 
     folder: Path
     provider: str = "auto"
-    shaders: bool = False
     nice: int = 10
     threads: int = 1
 
@@ -91,9 +93,22 @@ class Ladder:
         self._deviation += _GAIN * (abs(error) - self._deviation)
 
 
+# Nothing can be said while ONNX Runtime works, and a thread that said it all the same would make a hung call
+# look alive. So the sign of life before a long task is dated ahead, to when the task must be over: from
+# then on silence means what it always does.
+def _ask_for_patience(board: Board, us: float) -> None:
+    """Tell the supervisor not to expect a sign of life for so long."""
+    board["heartbeat_us"] = monotonic_us() + us
+
+
 def run(link: GeneratorLink, config: GeneratorConfig) -> None:
-    """Make pictures until told to stop, or until the parent process is gone."""
+    """Make pictures until told to stop, or until the parent process is gone.
+
+    Whether they get their effects here or are left to shaders is asked of the board for each.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    board = link.board
+    _ask_for_patience(board, _LOADING_US)
     with suppress(OSError, AttributeError):  # not on this system
         os.nice(config.nice)
     import cv2
@@ -102,13 +117,11 @@ def run(link: GeneratorLink, config: GeneratorConfig) -> None:
     from engine.render.generator import Generator
 
     cv2.setNumThreads(config.threads)
-    board = link.board
     generator = Generator(config.folder, config.provider, threads=config.threads)
     ladder = Ladder(_warm(link, generator))
     effects = Effects(generator.height, generator.width)
     gc.collect()
     gc.freeze()
-    board["shaders"] = float(config.shaders)
     board["heartbeat_us"] = monotonic_us()
     board["ready"] = 1.0
     parent = parent_process()
@@ -129,12 +142,13 @@ def run(link: GeneratorLink, config: GeneratorConfig) -> None:
             period_us = (deadline_us - last_deadline_us) / (frame - last_frame)
         last_frame, last_deadline_us = frame, deadline_us
         rung = ladder.choose(period_us, deadline_us - now_us)
+        _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * ladder.expected_us(rung)))
         try:
             _make(link, generator, effects, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
             board.add("errors")
-            generator.fall_to_cpu()
-            board["provider"] = float(PROVIDERS.index(generator.provider))
+            if generator.fall_to_cpu():
+                ladder = Ladder(_warm(link, generator))
             link.jobs.wait(_WAIT_S)
         else:
             ladder.learn(rung, monotonic_us() - now_us)
@@ -166,6 +180,7 @@ def _warm(link: GeneratorLink, generator: "Generator") -> list[float]:
     )  # fmt: skip
     best_us = []
     for rung in range(generator.rungs):
+        _ask_for_patience(link.board, _LOADING_US)
         times_us = []
         for _ in range(_WARM_RUNS):
             begun_us = monotonic_us()

@@ -25,7 +25,8 @@ HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_REQUEST = 0, 1, 2
 # request, tick, offset, note (-1: the phrase is complete), velocity, length in ticks
 PHRASE_NOTE = "qqqidq"
 
-# Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life,
+# Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
+# to come promises that it may be silent until then),
 # `ready` becomes 1 when it can work, `stop` is set by the main process.
 COMMON = ("heartbeat_us", "ready", "stop")
 SOUND_CELLS = (

@@ -51,7 +51,7 @@ _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by the
 _SOUND_S = 2.0
 _SPARE_FRAMES = 4  # beside those on their way to the screen: the one shown, the one being made, and slack
 _COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
-_AHEAD_TICKS = 12  # the performer's events are put into the inbox 50 ms before they are due
+_AHEAD_TICKS = 60  # the performer's events wait in the inbox: two frames at the slowest rate are 40 ticks
 
 
 class Source(Protocol):

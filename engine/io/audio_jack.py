@@ -171,7 +171,7 @@ class Jack:
         """Read the latency, take new MIDI sources, let go of those that went.
 
         Where the graph has not changed it is only asked once a second: asking competes with the callback
-        for the interpreter, and doubled the xruns when it was done every 80 ms.
+        for the interpreter.
         """
         now_us = monotonic_us()
         if not self._changed and now_us - self._tended_us < _TEND_US:

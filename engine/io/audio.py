@@ -1,5 +1,6 @@
 """Sound devices: JACK, whatever miniaudio finds, or a timer where there is none."""
 
+import ctypes
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -123,6 +124,15 @@ class Timer:
             frame += self.block
 
 
+_ON_ALSA_ERROR = ctypes.CFUNCTYPE(None)(lambda: None)
+
+
+def _quiet_alsa() -> None:
+    """Keep ALSA's library from writing a page of errors whenever there is no card."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_ON_ALSA_ERROR)
+
+
 class Miniaudio:
     """The first of miniaudio's backends that opens. It gives no times: the callback's own are the clock.
 
@@ -137,6 +147,8 @@ class Miniaudio:
             import miniaudio
         except ImportError as error:
             raise DeviceError("miniaudio is not installed: pip install miniaudio") from error
+
+        _quiet_alsa()
 
         class PlaybackDevice(miniaudio.PlaybackDevice):  # type: ignore[misc]
             """The library knows periods in milliseconds only; its configuration knows frames."""

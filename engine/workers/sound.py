@@ -24,6 +24,7 @@ from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, SoundLink
 
 _TEND_S: Final = 0.08
 _RETRY_US: Final = 500_000.0  # between two tries to open a device while there is none
+_PATIENT_TRIES: Final = 10
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
 _LASTING: Final = {SoundKind.BEND, SoundKind.PRESSURE, SoundKind.TIMBRE, SoundKind.SUSTAIN}  # of a lane
@@ -215,7 +216,7 @@ def run(link: SoundLink, config: SoundConfig) -> None:
     gc.disable()  # nothing here makes cycles, and a collection would be heard
     priority.become_realtime(priority.SOUND_KEEPER)
     device: Device | None = None
-    tried_us = -inf
+    tried_us, tries = -inf, 0
     pause = Event()
     try:
         while not board["stop"] and (parent is None or parent.is_alive()):
@@ -226,6 +227,9 @@ def run(link: SoundLink, config: SoundConfig) -> None:
             if device is None or device.kind == "none":
                 retry = _PREFERENCE[config.device] if monotonic_us() - tried_us > _RETRY_US else ()
                 tried_us = monotonic_us() if retry else tried_us
+                tries += bool(retry)
+                if tries % _PATIENT_TRIES != 1:  # opening every backend in vain takes its time
+                    retry = tuple(kind for kind in retry if kind != "miniaudio")
                 device = _better(retry, device, player, config)
             device.tend()
             board["ready"] = 1.0

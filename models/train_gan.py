@@ -23,6 +23,7 @@ from tqdm import tqdm
 from models import checkpoint, pictures
 from models.allocator import keep_freed_memory
 from models.augment import augment
+from models.autocast import autocast
 from models.gan import Discriminator, Generator, Shape, downsample, draw_noise
 from models.stopping import stop_requests
 
@@ -75,7 +76,7 @@ def fakes(
     cut = torch.randint(1, 2 * len(levels), (), generator=rng)
     mixed = torch.rand((), generator=rng) < MIXING
     late = ((torch.arange(generator.shape.num_ws) >= cut) & mixed)[None, :, None]
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         w, other = (generator.mapping(each, labels)[:, None] for each in z)
         ws = torch.where(late, other, w)  # (batch, num_ws, w_dim)
         return [picture.float() for picture in generator.synthesis(ws, noise)]
@@ -83,7 +84,7 @@ def fakes(
 
 def judge(discriminator: Discriminator, shown: Tensor, labels: Tensor) -> Tensor:
     """Return the scores (batch, 1) of pictures."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         scores: Tensor = discriminator(shown.contiguous(memory_format=torch.channels_last), labels)
         return scores.float()
 

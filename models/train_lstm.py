@@ -22,6 +22,7 @@ from tqdm import tqdm
 from models import checkpoint, midi
 from models.allocator import keep_freed_memory
 from models.alphabet import EVENTS, Note, encode
+from models.autocast import autocast
 from models.lstm import Musician, Shape
 from models.stopping import stop_requests
 
@@ -146,7 +147,7 @@ def train(
                 events = streams(works, seed, facts["epoch"])
                 state = model.silence(BATCH)
             past, future = events[at : at + WINDOW], events[at + 1 : at + WINDOW + 1]
-            with torch.autocast("cpu", torch.bfloat16):  # twice the speed of float32 on a CPU that has it
+            with autocast():
                 logits, after = model(past[: len(future)], state)
             state = (after[0].detach().float(), after[1].detach().float())
             loss = F.cross_entropy(logits.float().reshape(-1, EVENTS), future.reshape(-1))

@@ -7,7 +7,7 @@ from models import manifest
 
 WEIGHTS = Path(manifest.__file__).resolve().parent / "weights"
 
-Kind = TypeVar("Kind", manifest.Generator, manifest.Musician)
+Kind = TypeVar("Kind", manifest.Generator, manifest.Musician, manifest.Text)
 
 
 class NoModel(ValueError):

@@ -253,7 +253,8 @@ def export_lstm(tensors: dict[str, Tensor], facts: dict[str, Any], folder: Path)
     inputs = {"event": torch.tensor([60]), "h": h, "c": c}
     outputs = ["logits", "h_out", "c_out"]
     path = folder / "step.onnx"
-    written = {**write_graph(path, step, inputs, outputs), "outputs": outputs}
+    ends = {"output": "logits", "state": {"h": "h_out", "c": "c_out"}}
+    written = {**write_graph(path, step, inputs, outputs), **ends}
     expected = dict(zip(outputs, step(*inputs.values()), strict=True))
     check(path, inputs, expected)
     golden = {f"step/{name}": value.numpy() for name, value in {**inputs, **expected}.items()}

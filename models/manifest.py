@@ -71,9 +71,39 @@ class Rung(Network):
 
 
 class Step(Network):
-    """One event and the state before it to the logits of the next and the state after it."""
+    """One event and the state before it to the logits of the next event and the state after it.
 
-    outputs: tuple[str, ...]
+    Inputs are `event`, int64 (1,), the class of what just happened; `condition`, float32 (1, width), where
+    the model has conditions; and the state, float32. `output` names the logits (1, classes). `state` names,
+    for each input that carries state, the output that is its value after the event; it begins as zeros.
+    """
+
+    output: str
+    state: Annotated[dict[str, str], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Step":
+        if set(self.inputs) - {"condition"} != {"event", *self.state} or self.inputs["event"] != (1,):
+            raise ValueError(f"inputs is {self.inputs}; event (1,) and {[*self.state]} would be right")
+        return self
+
+
+class Conditions(Part):
+    """What a musician can be asked for: the columns of `condition`, in this order, group by group.
+
+    A group of zeros asks for nothing; the model was trained without each group, and without any, half of the
+    time. `models/conditions.py` fills the columns.
+    """
+
+    densities: tuple[Annotated[float, Field(gt=0)], ...] = ()  # notes a second; shared by two neighbours
+    pitch_classes: bool = False  # 12 shares of the notes, C first, that sum to 1
+    bar_beats: Annotated[int, Field(ge=0)] = 0  # cosine, sine of the beat's phase, and of a bar's of so many
+    styles: tuple[str, ...] = ()  # weight of each, one-hot or any mixture that sums to 1
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        return len(self.densities) + 12 * self.pitch_classes + 4 * (self.bar_beats > 0) + len(self.styles)
 
 
 class StyleGroups(Part):
@@ -94,7 +124,7 @@ class Golden(File):
 
 
 class Model(Part):
-    """What both kinds of model have."""
+    """What every kind of model has."""
 
     format: Literal[1]
     name: FileName
@@ -154,12 +184,41 @@ class Generator(Model):
 
 
 class Musician(Model):
-    """A music model that is called once for each event."""
+    """A music model that is called once for each event.
+
+    `channel` is the MIDI channel that its notes are for (10: drums, by the numbers of General MIDI). `notes`
+    are the pitches that it has learnt. Without `note_offs` it says when a note begins, and not when it ends.
+    With a `bpm` its time is that of the beat: a time shift lasts `time_shift_ms` at that tempo.
+    """
 
     kind: Literal["musician"]
     alphabet: Literal["performance-388"]
     time_shift_ms: PositiveInt
     velocity_bins: PositiveInt
+    channel: Annotated[int, Field(ge=1, le=16)] = 1
+    notes: tuple[Annotated[int, Field(ge=0, le=127)], ...] = tuple(range(128))
+    note_offs: bool = True
+    bpm: Annotated[float, Field(gt=0)] | None = None
+    conditions: Conditions = Conditions()
+    step: Step
+
+    def files(self) -> tuple[File, ...]:
+        """Return every file that the manifest names."""
+        return (self.step, self.golden)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Musician":
+        width = self.conditions.width
+        if self.step.inputs.get("condition", (1, 0)) != (1, width):
+            raise ValueError(f"step: input condition must be {(1, width)}, as conditions says")
+        return self
+
+
+class Text(Model):
+    """A model of text, called once for each character; class n is the n-th of `characters`."""
+
+    kind: Literal["text"]
+    characters: Annotated[str, Field(min_length=2)]
     step: Step
 
     def files(self) -> tuple[File, ...]:
@@ -167,7 +226,7 @@ class Musician(Model):
         return (self.step, self.golden)
 
 
-Manifest = Generator | Musician
+Manifest = Generator | Musician | Text
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
 
 

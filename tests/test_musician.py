@@ -53,8 +53,8 @@ def end_of(note: PhraseNote) -> int:
 
 
 def same(a: Memory, b: Memory) -> bool:
-    arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("logits", "h", "c"))
-    return arrays and (a.at, a.velocity) == (b.at, b.velocity)
+    arrays = zip((a.logits, *a.state), (b.logits, *b.state), strict=True)
+    return all(np.array_equal(*pair) for pair in arrays) and (a.at, a.velocity) == (b.at, b.velocity)
 
 
 def check_music(notes: list[PhraseNote], begin: int, end: int) -> None:
@@ -162,7 +162,7 @@ def test_phrases_that_nobody_will_hear_are_forgotten(network: Network) -> None:
 
 def test_a_broken_memory_is_counted_and_begun_anew() -> None:
     network = Network(FOLDER)
-    broken = replace(network.fresh(), c=np.full_like(network.fresh().c, np.nan))
+    broken = replace(network.fresh(), state=tuple(np.full_like(s, np.nan) for s in network.fresh().state))
     notes, after = compose(network, broken, 4 * SAMPLE_RATE, 1.0, np.random.default_rng(0))
     assert notes == []
     assert network.errors == 1

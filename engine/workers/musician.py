@@ -20,7 +20,7 @@ from engine.clock import monotonic_us
 from engine.core.events import PhraseNote
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.workers.links import HEARD_NOTE_ON, HEARD_REQUEST, MusicianLink
-from models import alphabet, manifest
+from models import alphabet, conditions, manifest
 from models.sampling import draw
 
 TOP_P: Final = 0.95  # nucleus sampling (Holtzman et al. 2020)
@@ -58,13 +58,12 @@ class MusicianConfig:
 class Memory:
     """All that the network knows of the music so far, up to the show sample `at`.
 
-    `logits` (388,) tell what may come next; `h` and `c` are (layers, 1, units). No step writes into an
-    earlier memory, so keeping one costs nothing.
+    `logits` (388,) tell what may come next; `state` is that of the network, in the manifest's order. No step
+    writes into an earlier memory, so keeping one costs nothing.
     """
 
     logits: Array
-    h: Array
-    c: Array
+    state: tuple[Array, ...]
     at: int = 0
     quiet_from: int = 0  # when a key last went down or up
     velocity: int = 0  # the last velocity event
@@ -84,13 +83,16 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         graph = model.path(model.step.file).read_bytes()  # bytes cannot name a second file
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._h, self._c = (np.zeros(model.step.inputs[name], np.float32) for name in ("h", "c"))
-        self._event = np.zeros(1, np.int64)
+        self._silence = tuple(np.zeros(model.step.inputs[name], np.float32) for name in model.step.state)
+        self._outputs = [model.step.output, *model.step.state.values()]
+        self._event, unasked = np.zeros(1, np.int64), conditions.columns(model.conditions)
+        self._always = {"event": self._event} | ({"condition": unasked} if unasked.size else {})
+        self._state = tuple(model.step.state)
         self.steps = self.errors = 0
 
     def fresh(self) -> Memory:
         """Return the memory of a second of silence before a note of middling velocity."""
-        nothing = Memory(np.zeros(alphabet.EVENTS, np.float32), self._h, self._c)
+        nothing = Memory(np.zeros(alphabet.EVENTS, np.float32), self._silence)
         silence = self._run(nothing, _SHIFT.stop - 1)
         memory = self._run(silence, alphabet.velocity_event(64))
         return replace(memory, logits=np.nan_to_num(memory.logits), at=0)
@@ -106,13 +108,14 @@ class Network:
     def _run(self, memory: Memory, event: int) -> Memory:
         self.steps += 1
         self._event[0] = event
-        logits, h, c = self._session.run(None, {"event": self._event, "h": memory.h, "c": memory.c})
+        state = dict(zip(self._state, memory.state, strict=True))
+        logits, *after = self._session.run(self._outputs, self._always | state)
         at, quiet_from, velocity = memory.at + _shift_samples(event), memory.quiet_from, memory.velocity
         if event < _NOTE_OFF.stop:
             quiet_from = at
         elif event >= _VELOCITY.start:
             velocity = event
-        return Memory(logits[0], h, c, at, quiet_from, velocity)
+        return Memory(logits[0], tuple(after), at, quiet_from, velocity)
 
     def pause(self, memory: Memory, until: int) -> Memory:
         """Return the memory moved on to `until`, in shifts of 10 ms."""

@@ -61,7 +61,13 @@ class Mapping(Network):
 
 
 class Rung(Network):
-    """ws and noise to a picture, uint8 (height, width, 3) RGB."""
+    """ws and noise to a picture, uint8 (height, width, 3) RGB.
+
+    Inputs beside ws: any whose name begins with `noise`, standard normals times their strength; `psi` (1,),
+    where the network itself truncates; `transform` (3, 3), where the picture's plane can be moved, as in
+    StyleGAN3: the inverse of the affine map of homogeneous coordinates in picture widths about the centre;
+    `bends` (layers, 6), where layers can be bent: scale, shift, rotation in radians, x and y in widths, mute.
+    """
 
     name: str
     precision: Literal["fp32", "fp16", "int8"]
@@ -161,6 +167,7 @@ class Generator(Model):
     mapping: Mapping
     rungs: Annotated[tuple[Rung, ...], Field(min_length=1)]
     statistics: File
+    bends: tuple[str, ...] = ()  # names of the layers that the parameters bend.1, bend.2 ... bend
 
     def files(self) -> tuple[File, ...]:
         """Return every file that the manifest names."""
@@ -176,6 +183,11 @@ class Generator(Model):
         for rung in self.rungs:
             if rung.inputs.get("ws") != (1, self.num_ws, self.w_dim):
                 raise ValueError(f"rung {rung.name}: input ws must be {(1, self.num_ws, self.w_dim)}")
+            fixed = {"psi": (1,), "transform": (3, 3), "bends": (len(self.bends), 6)}
+            for name, shape in rung.inputs.items():
+                if not name.startswith(("ws", "noise")) and fixed.get(name) != shape:
+                    right = fixed.get(name, "ws, noise..., psi, transform or bends")
+                    raise ValueError(f"rung {rung.name}: input {name} {shape}; {right} would be right")
         groups = (self.style_groups.coarse, self.style_groups.middle, self.style_groups.fine)
         ends = [0] + [end for _, end in groups]
         if [start for start, _ in groups] != ends[:-1] or ends[-1] != self.num_ws or sorted(ends) != ends:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from engine.core import events as ev
 from engine.core import patch
 from engine.core.advance import advance, attracting, close, open_tick, receive
+from engine.core.cast import upcoming
 from engine.core.events import Event
 from engine.core.jobs import SoundKind
 from engine.core.latent import FLASH_TICKS, frame_job, mix64
 from engine.core.parameters import EFFECTS, INDEX, PARAMETERS
 from engine.core.show import Show, parse
-from engine.core.state import MUSICIAN, PERFORMER, ShowState, initial
+from engine.core.state import MUSICIAN, PERFORMER, STAGE, ShowState, initial
 from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 
@@ -421,3 +422,45 @@ def test_the_shipped_shows_are_right() -> None:
         shipped = parse(path.read_text(), path.name)
         assert len(shipped.cue) >= 3
         assert samples_from_ms(shipped.picture_ms) > shipped.frame_ticks * TICK_SAMPLES
+
+
+def swap_run(*happened: tuple[int, str, ev.Body], **changes: object) -> list[ShowState]:
+    bodies: dict[int, list[tuple[str, ev.Body]]] = {}
+    for tick, source, body in happened:
+        bodies.setdefault(tick, []).append((source, body))
+    return run(show(generator="one", swap_s=0.5, **changes), 300, bodies)
+
+
+def test_a_generator_plays_once_it_is_warm_and_fades_in() -> None:
+    states = swap_run((10, "osc", ev.Swap("two")), (100, STAGE, ev.Enter("two", 100)))
+    assert [states[tick].cast.playing for tick in (5, 50, 120)] == ["one", "one", "two"]
+    assert states[50].cast.wanted == "two"
+    assert states[50].cast.wanted_ticks == 120
+    shares = [frame_job(show(), state).share for state in states]
+    assert shares[99] == 1.0
+    assert shares[149] == pytest.approx(0.5)
+    assert shares[199:] == [1.0] * 101
+    assert states[150].cast.leaving == "one"
+
+
+def test_what_nobody_wants_any_more_does_not_enter() -> None:
+    for body in (ev.Swap("one"), ev.Swap("three"), ev.Refuse("two", "no such model")):
+        states = swap_run((10, "osc", ev.Swap("two")), (20, "osc", body), (100, STAGE, ev.Enter("two", 0)))
+        assert {state.cast.playing for state in states} == {"one"}
+        assert states[-1].cast.wanted == ("three" if body == ev.Swap("three") else "")
+
+
+def test_a_cue_swaps_over_its_own_fade_and_the_next_one_is_to_be_ready() -> None:
+    cues = [{"number": 1, "generator": "two", "fade_s": 0.25}, {"number": 2, "generator": "one"}]
+    states = swap_run((10, "keys", ev.Go()), (100, STAGE, ev.Enter("two", 60)), cue=cues)
+    a_show = show(generator="one", cue=cues)
+    assert upcoming(a_show, states[0]) == "two"  # before the GO: it stands by
+    assert states[50].cast.wanted_ticks == 60
+    assert upcoming(a_show, states[50]) == "two"
+    assert upcoming(a_show, states[150]) == "one"
+
+
+def test_the_session_s_own_word_does_not_silence_the_performer() -> None:
+    a_show = show(performer={"file": "x.mid", "attract_s": 10})
+    state = receive(a_show, initial(a_show), Event(0, 0, STAGE, 0, ev.Enter("two", 0)))
+    assert attracting(a_show, state)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core import cues, events, latent, music, patch, transport
+from engine.core import cast, cues, events, latent, music, patch, transport
 from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INDEX, SOUND
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, NEVER, PERFORMER, ShowState
+from engine.core.state import MUSICIAN, NEVER, PERFORMER, STAGE, ShowState
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
 _SOUND_LEVELS: Final = tuple(INDEX[parameter.name] for parameter in SOUND)
@@ -32,7 +32,7 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     if event.source == PERFORMER:
         if not attracting(show, state):
             return state
-    elif event.source != MUSICIAN and not isinstance(event.body, events.ClockPulse):
+    elif event.source not in (MUSICIAN, STAGE) and not isinstance(event.body, events.ClockPulse):
         if attracting(show, state):
             state = music.release(show, state, PERFORMER, event.sample)
         state = replace(state, live_tick=state.tick)
@@ -142,4 +142,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Go: lambda show, state, event, body: cues.go(show, state),
     events.Back: lambda show, state, event, body: cues.go(show, state, -1),
     events.Phrase: lambda show, state, event, body: music.take_phrase(state, body),
+    events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),
+    events.Enter: lambda show, state, event, body: cast.enter(state, body),
+    events.Refuse: lambda show, state, event, body: cast.refuse(state, body),
 }

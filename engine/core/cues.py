@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from engine.core import cast
 from engine.core.parameters import INDEX
 from engine.core.show import Show
 from engine.core.state import NEVER, Fade, ShowState
@@ -20,6 +21,8 @@ def go(show: Show, state: ShowState, step: int = 1) -> ShowState:
         Fade(parameter, state.bases[parameter], level, state.tick, ticks)
         for parameter, level in moved.items()
     )
+    if cue.generator:
+        state = cast.swap(show, state, cue.generator, cue.fade_s)
     follow_tick = NEVER if cue.follow_s is None else state.tick + round(cue.follow_s * TICKS_PER_SECOND)
     return replace(
         state,

@@ -4,11 +4,14 @@ An event is a body (what happened) in an envelope (when and whence). Bodies are 
 `encode` and `decode` turn them into JSON lists and back for the recording.
 """
 
+import re
 from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, get_args
 
 from engine.core.units import TICK_SAMPLES
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +150,36 @@ class Phrase:
     notes: tuple[PhraseNote, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Somebody wants another generator to play; it is loaded beside the one that does.
+
+    Generators are known by the names of their folders, MODEL_NAME.
+    """
+
+    generator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """The generator that was wanted is warm, and takes over within `fade_ticks`; 0 cuts hard."""
+
+    generator: str
+    fade_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The generator that was wanted can't play; the one before it goes on."""
+
+    generator: str
+    reason: str
+
+
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase
+    | Swap | Enter | Refuse
 )  # fmt: skip
 
 
@@ -214,6 +244,7 @@ _RANGES = {  # of the fields that have one
     "tick": (0, 1 << 48),
     "offset": (-(1 << 48), 1 << 48),
     "length_ticks": (0, 1 << 32),
+    "fade_ticks": (0, 1 << 32),
 }
 
 

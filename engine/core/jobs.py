@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from engine.core.parameters import BEND, BENDS, NETWORKS, TRANSFORM
+
 
 class SoundKind(IntEnum):
     """What a sound event does to the synth."""
@@ -41,7 +43,9 @@ class FrameJob:
     The latent is slerp(z(seed_a), z(seed_b), blend); `mix` moves the coarse, middle and fine style groups
     towards the latent of `style_seed`, each 0 to 1; `label` is a soft one-hot over the generator's classes
     (empty: no classes); `directions` are in standard deviations; `effects` holds the level of each entry
-    of `engine.core.parameters.EFFECTS` in that order.
+    of `engine.core.parameters.EFFECTS` in that order. `transform`, `bends` and `networks` are the levels of
+    TRANSFORM, of BEND for each bent layer, and of NETWORK; a generator without those inputs lets them be.
+    `share` is how much of the picture is the playing generator's, while another leaves.
     """
 
     tick: int
@@ -56,3 +60,7 @@ class FrameJob:
     label: tuple[float, ...]
     directions: tuple[float, ...]
     effects: tuple[float, ...]
+    transform: tuple[float, ...] = tuple(knob.default for knob in TRANSFORM)
+    bends: tuple[float, ...] = tuple(knob.default for knob in BEND) * BENDS
+    networks: tuple[float, ...] = (0.0,) * NETWORKS
+    share: float = 1.0

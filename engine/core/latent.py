@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Final
 
+from engine.core import cast
 from engine.core.jobs import FrameJob
-from engine.core.parameters import DIRECTIONS, EFFECTS, INDEX
+from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
 from engine.core.show import Show
 from engine.core.state import ShowState, Strobe
 from engine.core.units import TICKS_PER_SECOND
@@ -15,6 +16,9 @@ _MASK: Final = (1 << 64) - 1
 _STREAM_STYLE, _STREAM_NOISE = 1 << 40, 2 << 40  # keep the three kinds of seeds apart
 _EFFECT_SLICE = slice(INDEX[EFFECTS[0].name], INDEX[EFFECTS[0].name] + len(EFFECTS))
 _DIRECTION_SLICE = slice(INDEX["direction.1"], INDEX["direction.1"] + DIRECTIONS)
+_TRANSFORM_SLICE = slice(INDEX[TRANSFORM[0].name], INDEX[TRANSFORM[0].name] + len(TRANSFORM))
+_BEND_SLICE = slice(_TRANSFORM_SLICE.stop, _TRANSFORM_SLICE.start + len(GENERATOR))
+_NETWORK_SLICE = slice(INDEX[NETWORK[0].name], INDEX[NETWORK[0].name] + len(NETWORK))
 _STROBE = [effect.name for effect in EFFECTS].index("strobe")
 
 
@@ -89,4 +93,8 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
         label=tuple(label),
         directions=levels[_DIRECTION_SLICE],
         effects=tuple(effects),
+        transform=levels[_TRANSFORM_SLICE],
+        bends=levels[_BEND_SLICE],
+        networks=levels[_NETWORK_SLICE],
+        share=cast.share(state),
     )

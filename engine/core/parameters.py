@@ -1,6 +1,6 @@
 """Every parameter that can be moved, declared once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -34,6 +34,37 @@ LATENT: Final = (
         Parameter(f"direction.{number}", -4.0, 4.0, 0.0, "deviations", f"principal component {number} of w")
         for number in range(1, DIRECTIONS + 1)
     ),
+)
+
+# What only some generators have; which input of its own each knob moves, a generator's manifest says.
+BENDS: Final = 4  # layers of an imported generator that can be bent (Broad, Leymarie and Grierson 2021)
+BEND: Final = (
+    Parameter("scale", 0.0, 4.0, 1.0, "", "its output times this"),
+    Parameter("shift", -4.0, 4.0, 0.0, "", "added to its output"),
+    Parameter("rotate", -180.0, 180.0, 0.0, "degrees", "its output turned"),
+    Parameter("x", -1.0, 1.0, 0.0, "widths", "its output moved to the right"),
+    Parameter("y", -1.0, 1.0, 0.0, "heights", "its output moved down"),
+    Parameter("mute", 0.0, 1.0, 0.0, "", "share of its channels that is silent"),
+)
+TRANSFORM: Final = (
+    Parameter("transform.x", -2.0, 2.0, 0.0, "widths", "the picture's plane moved to the right (StyleGAN3)"),
+    Parameter("transform.y", -2.0, 2.0, 0.0, "heights", "the picture's plane moved down"),
+    Parameter("transform.rotate", -180.0, 180.0, 0.0, "degrees", "the picture's plane turned clockwise"),
+    Parameter("transform.zoom", 0.25, 4.0, 1.0, "", "the picture's plane enlarged"),
+)
+GENERATOR: Final = (
+    *TRANSFORM,
+    *(
+        replace(knob, name=f"bend.{number}.{knob.name}", meaning=f"bent layer {number}: {knob.meaning}")
+        for number in range(1, BENDS + 1)
+        for knob in BEND
+    ),
+)
+
+NETWORKS: Final = 4  # image networks that a show may have
+NETWORK: Final = tuple(
+    Parameter(f"network.{number}", 0.0, 1.0, 0.0, "", f"strength of the show's image network {number}")
+    for number in range(1, NETWORKS + 1)
 )
 
 # The effects in the order in which they are applied.
@@ -72,7 +103,7 @@ MUSICIAN: Final = (
     Parameter("musician.velocity", 0.0, 1.5, 0.9, "", "scale of its velocities"),
 )
 
-PARAMETERS: Final = (*LATENT, *EFFECTS, *STAGE, *SOUND, *MUSICIAN)
+PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN)
 INDEX: Final = {parameter.name: index for index, parameter in enumerate(PARAMETERS)}
 
 INSTRUMENTS: Final = ("piano", "pad", "pluck", "bass", "drums")  # of the numpy synth, and a part's names

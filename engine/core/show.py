@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.parameters import INDEX, INSTRUMENTS, PARAMETERS
+from engine.core.parameters import INDEX, INSTRUMENTS, NETWORKS, PARAMETERS
 from engine.core.units import TICKS_PER_SECOND
 
 
@@ -91,6 +91,12 @@ class Safety(_Table):
     flashes_per_second: float = Field(3.0, ge=0, le=25, description="of the strobe (WCAG 2.3.1: three)")
 
 
+class Network(_Table):
+    """An image network, picture to picture, between the generator and the effects."""
+
+    name: str = Field(description="a model; the parameter network.1 is the strength of the first, and so on")
+
+
 class Route(_Table):
     """Which input moves which parameter, through which curve."""
 
@@ -111,6 +117,7 @@ class Cue(_Table):
     name: str = ""
     fade_s: float = Field(2.0, ge=0, le=3600)
     follow_s: float | None = Field(None, ge=0, le=86_400, description="GO by itself so long after this GO")
+    generator: str | None = Field(None, description="a model that is to play from here, swapped in live")
     levels: dict[str, float] = {}
 
     @field_validator("levels")
@@ -133,6 +140,7 @@ class Show(_Table):
     sound_ms: float = Field(25.0, ge=1, le=2000, description="input to ear")
     picture_ms: float = Field(100.0, ge=10, le=2000, description="input to screen")
     generator: str = "impressionism"
+    swap_s: float = Field(1.0, ge=0, le=60, description="crossfade of a swap of generators that no cue makes")
     musician: str | None = "piano"
     sound: Sound = Sound()
     tempo: Tempo = Tempo()
@@ -140,6 +148,7 @@ class Show(_Table):
     midi: Midi = Midi()
     safety: Safety = Safety()
     performer: Performer | None = None
+    network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()
 

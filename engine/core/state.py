@@ -10,6 +10,7 @@ from engine.core.show import Show
 
 PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
+STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, or can't be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,22 @@ class Strobe:
 
 
 @dataclass(frozen=True, slots=True)
+class Cast:
+    """The generator that plays, and since which tick; names are of model folders, "" is nobody.
+
+    `wanted` is being loaded, to fade in over `wanted_ticks` if the machine can play both meanwhile. `leaving`
+    played before, and still does for `fade_ticks` from `tick` on.
+    """
+
+    playing: str
+    wanted: str = ""
+    wanted_ticks: int = 0
+    leaving: str = ""
+    tick: int = 0
+    fade_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Musician:
     """The musician as the core sees it.
 
@@ -151,6 +168,7 @@ class ShowState:
     cue: int
     follow_tick: int
     live_tick: int
+    cast: Cast
     faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()
     heard: tuple[Heard, ...] = ()
@@ -172,5 +190,5 @@ def initial(show: Show) -> ShowState:
     return ShowState(
         tick=0, bases=bases, levels=bases, added=zeros, adding=zeros, fades=(), glides=(), keys=(), lanes=(),
         transport=Transport(True, show.tempo.bpm, 0, 0.0), walk=Walk(), strobe=Strobe(), musician=Musician(),
-        cue=-1, follow_tick=NEVER, live_tick=NEVER,
+        cue=-1, follow_tick=NEVER, live_tick=NEVER, cast=Cast(show.generator),
     )  # fmt: skip

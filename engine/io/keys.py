@@ -8,14 +8,15 @@ begins at G, so what lies under H is D sharp, which the upper manual has as well
     upper   q 2 w 3 e r 5 t 6 y 7 u i 9 o 0 p [ = ]      C to G, from middle C where nothing is shifted
     lower   z s x d c v g b   n m k , l . ; /            G to B, an octave and a third from below middle C
 
-Left and right shift the octave, down and up the velocity, space is Go, backspace Back, return Tap. Every
-other key is a control, `/keys/<name>`.
+Left and right shift the octave, down and up the velocity, space is Go, backspace Back, return Tap. F1 to F12
+swap to the generators that are here, in the order of their names. Every other key is a control,
+`/keys/<name>`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Tap
+from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Swap, Tap
 
 # Scancodes are usage IDs of the USB HID keyboard page (HID Usage Tables 1.12, section 10), as in SDL.
 RETURN, ESCAPE, BACKSPACE, SPACE, RIGHT, LEFT, DOWN, UP = 40, 41, 42, 44, 79, 80, 81, 82
@@ -41,13 +42,19 @@ _OCTAVES: Final = (-4, 3)
 _VELOCITY_STEP: Final = 0.1
 _WHEEL_STEP: Final = 1 / 32
 
+_F1: Final = 58  # to F12, 69
+
 SOURCE: Final = "keys"
 
 
 class Keys:
-    """The keyboard between events: what sounds, the octave, the velocity. Source `keys`, channel 1."""
+    """The keyboard between events: what sounds, the octave, the velocity. Source `keys`, channel 1.
 
-    def __init__(self) -> None:
+    `generators` are the names behind the function keys.
+    """
+
+    def __init__(self, generators: Sequence[str] = ()) -> None:
+        self._swaps = {_F1 + place: name for place, name in enumerate(generators[:12])}
         self._held: dict[int, int] = {}  # note by scancode: the octave may change while a key is down
         self._octave = 0
         self._velocity = 0.8
@@ -62,6 +69,8 @@ class Keys:
             return [NoteOn(_CHANNEL, note, self._velocity)]
         if scancode in _COMMANDS:
             return [_COMMANDS[scancode]()]
+        if scancode in self._swaps:
+            return [Swap(self._swaps[scancode])]
         if scancode in (LEFT, RIGHT):
             step = 1 if scancode == RIGHT else -1
             self._octave = min(_OCTAVES[1], max(_OCTAVES[0], self._octave + step))
@@ -77,7 +86,7 @@ class Keys:
         if scancode in NOTES:
             note = self._held.pop(scancode, None)
             return [] if note is None else [NoteOff(_CHANNEL, note, 0.0)]
-        if scancode in _COMMANDS or scancode in (LEFT, RIGHT, DOWN, UP):
+        if scancode in _COMMANDS or scancode in self._swaps or scancode in (LEFT, RIGHT, DOWN, UP):
             return []
         return [Control(_address(name, scancode), 0.0)]
 

@@ -11,7 +11,20 @@ from typing import Any, Final
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 
 from engine.clock import Clock, monotonic_us, wall_us
-from engine.core.events import Back, Body, Continue, Control, Go, NoteOff, NoteOn, Start, Stop, Tap
+from engine.core.events import (
+    MODEL_NAME,
+    Back,
+    Body,
+    Continue,
+    Control,
+    Go,
+    NoteOff,
+    NoteOn,
+    Start,
+    Stop,
+    Swap,
+    Tap,
+)
 from engine.io import osc_bytes
 
 Sink = Callable[[int, str, Body], None]
@@ -25,7 +38,7 @@ _COMMANDS: Final[dict[str, Body]] = {
     "/chladni/stop": Stop(),
     "/chladni/continue": Continue(),
 }
-_NOTE, _PARAMETER = "/chladni/note", "/chladni/parameter/"
+_NOTE, _PARAMETER, _GENERATOR = "/chladni/note", "/chladni/parameter/", "/chladni/generator"
 _NTP_EPOCH_S: Final = 2_208_988_800  # from 1900 to 1970 (RFC 868)
 _RECEIVE_BUFFER: Final = 1 << 20  # bytes: bursts wait there while the interpreter is busy
 _STAMP: Final = struct.Struct("@qq")  # struct timespec of 64 bits
@@ -45,15 +58,17 @@ def bodies(address: str, arguments: Sequence[Any]) -> list[Body]:
     Each number is a source: `/osc<address>`, and for the second and later ones `/osc<address>:1`, `:2`.
     True and infinitum are 1, false is 0; strings, blobs, times, colours and nil say nothing. Under
     `/chladni/` are the commands go, back, tap, start, stop and continue (a button's release, with the
-    argument 0, is none), `note channel note velocity` (a velocity of 0 to 1, or whole, 0 to 127) and
-    `parameter/<name> value` in the parameter's own unit. Raise ValueError where a number is not finite or
-    a note is none.
+    argument 0, is none), `generator name`, `note channel note velocity` (a velocity of 0 to 1, or whole, 0
+    to 127) and `parameter/<name> value` in the parameter's own unit. Raise ValueError where a number is not
+    finite, or a note or a name is none.
     """
     numbers = [number for number in arguments if isinstance(number, (int, float))]  # bool is an int
     if not all(map(isfinite, numbers)):
         raise _Refused("not a finite number")
     if address in _COMMANDS:
         return [] if numbers[:1] == [0] else [_COMMANDS[address]]
+    if address == _GENERATOR:
+        return [_generator(arguments)]
     if address == _NOTE:
         return [_note(numbers)]
     if address.startswith(_PARAMETER):
@@ -62,6 +77,13 @@ def bodies(address: str, arguments: Sequence[Any]) -> list[Body]:
         Control(f"/osc{address}:{place}" if place else f"/osc{address}", float(number))
         for place, number in enumerate(numbers)
     ]
+
+
+def _generator(arguments: Sequence[Any]) -> Body:
+    match list(arguments):
+        case [str(name)] if MODEL_NAME.fullmatch(name):
+            return Swap(name)
+    raise _Refused("a generator has one name")
 
 
 def _note(numbers: Sequence[float]) -> Body:

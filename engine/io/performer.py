@@ -8,7 +8,7 @@ import mido
 
 from engine import recording
 from engine.core.events import Body, Release
-from engine.core.state import MUSICIAN, PERFORMER
+from engine.core.state import MUSICIAN, PERFORMER, STAGE
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.io.midi import Translator
 
@@ -35,7 +35,8 @@ class PerformanceError(ValueError):
 def load(path: str | Path) -> Performance:
     """Return what a MIDI file or a recording plays. Raise PerformanceError.
 
-    Of a recording it is what came from outside: the musician plays anew, a performer is not recorded twice.
+    Of a recording it is what came from outside: the musician plays anew, generators load in their own time,
+    a performer is not recorded twice.
     """
     path = Path(path)
     try:
@@ -57,7 +58,8 @@ def _recording(path: Path) -> Performance:
         read = recording.read(path)
     except recording.RecordingError as error:
         raise PerformanceError(f"{error} (nor is it a MIDI file)") from None
-    played = ((max(e.sample, 0), e.body) for e in read.events if e.source not in (MUSICIAN, PERFORMER))
+    inner = (MUSICIAN, PERFORMER, STAGE)
+    played = ((max(e.sample, 0), e.body) for e in read.events if e.source not in inner)
     events = tuple(sorted(played, key=lambda event: event[0]))
     return Performance(events, read.end_tick * TICK_SAMPLES)
 

@@ -5,7 +5,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from glob import glob
 from math import inf
@@ -81,11 +81,11 @@ class Headless:
 class Window:
     """A window on a display, with its keyboard, mouse and game controllers.
 
-    F takes it to the whole display and back, H shows the head-up display, Escape twice within a second
-    closes it. Where GL runs on a GPU, `shaders` is true and the effects are done here (`shaders=False` or
-    `True` decides otherwise); elsewhere frames come finished and are scaled by OpenCV. A window that is lost
-    is counted in `lost` and tried again every second, unless its X server is gone: then the show goes on
-    without it. Raise RuntimeError where no window opens.
+    F takes it to the whole display and back, H shows the head-up display, the function keys swap to
+    `generators`, Escape twice within a second closes it. Where GL runs on a GPU, `shaders` is true and the
+    effects are done here (`shaders=False` or `True` decides otherwise); elsewhere frames come finished and
+    are scaled by OpenCV. A window that is lost is counted in `lost` and tried again every second, unless its
+    X server is gone: then the show goes on without it. Raise RuntimeError where no window opens.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Window:
         display: int = 0,
         fullscreen: bool = False,
         shaders: bool | None = None,
+        generators: Sequence[str] = (),
     ) -> None:
         self._title, self._size, self._display, self._fullscreen = title, size, display, fullscreen
         self._wanted_shaders = shaders
@@ -109,7 +110,7 @@ class Window:
         self._context: Any = None
         self._stage: Any = None
         self._hud_texture: Any = None
-        self._keys, self._mouse = keys.Keys(), keys.Mouse()
+        self._keys, self._mouse = keys.Keys(generators), keys.Mouse()
         self._pads: dict[int, tuple[int, Any]] = {}  # number and joystick by SDL's instance
         # SDL would show its software surface through software GL, 4 to 7 times slower (measured).
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")

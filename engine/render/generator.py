@@ -7,7 +7,7 @@ truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020), syn
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from math import prod
@@ -19,10 +19,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from engine.core.jobs import FrameJob
+from engine.core.parameters import BEND
 from models import manifest
 
 Floats = NDArray[Any]  # float32
 _STYLES = 32  # mapped style seeds kept
+_ROTATE = [knob.name for knob in BEND].index("rotate")
 
 
 def usable_providers() -> list[str]:
@@ -71,6 +73,29 @@ def soft_label(label: Sequence[float], classes: int) -> Floats:
     return found / np.float32(total)
 
 
+# StyleGAN3 draws on a plane that its Fourier features give coordinates to (Karras et al. 2021, section 3.2).
+# Its input maps places on the picture to places on the plane, so it is the inverse of what is seen to move.
+def plane(x: float, y: float, rotate: float, zoom: float) -> Floats:
+    """Return the inverse (3, 3) of: enlarge by `zoom`, turn clockwise by degrees, move by (x, y) widths."""
+    c, s = np.cos(np.radians(rotate)), np.sin(np.radians(rotate))
+    seen = np.array([[zoom * c, -zoom * s, x], [zoom * s, zoom * c, y], [0.0, 0.0, 1.0]])
+    return np.linalg.inv(seen).astype(np.float32)
+
+
+def bends(levels: Sequence[float]) -> Floats:
+    """Return the rows (BENDS, 6) of the levels of BEND for each bent layer, rotations in radians."""
+    rows = np.array(levels, np.float32).reshape(-1, len(BEND))
+    rows[:, _ROTATE] = np.radians(rows[:, _ROTATE])
+    return rows
+
+
+_KNOBS: dict[str, Callable[[FrameJob], Floats]] = {  # inputs of a rung, beside ws and noise
+    "psi": lambda job: np.array([job.psi], np.float32),
+    "transform": lambda job: plane(*job.transform),
+    "bends": lambda job: bends(job.bends),
+}
+
+
 class Generator:
     """A generator folder, ready to play.
 
@@ -92,6 +117,7 @@ class Generator:
         if self.provider == "CUDAExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA's libraries may have come as wheels
         self._default_rung = rung
+        self._truncates = "psi" in m.rungs[rung].inputs  # the network does it itself
         self._sessions: dict[int, Any] = {}
         self._mapping = self._session(m.path(m.mapping.file), "CPUExecutionProvider")
         with np.load(BytesIO(m.path(m.statistics.file).read_bytes()), allow_pickle=False) as statistics:
@@ -122,6 +148,9 @@ class Generator:
         """Return the picture of a job, uint8 (height, width, 3) RGB of that rung's size."""
         rung = self._default_rung if rung is None else rung
         feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
+        for name, shape in self.manifest.rungs[rung].inputs.items():
+            if name in _KNOBS:
+                feed[name] = _KNOBS[name](job)[: shape[0]]
         (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], feed)
         pixels: NDArray[np.uint8] = picture
         return pixels
@@ -144,8 +173,9 @@ class Generator:
             other = self._style(job.style_seed, job.label)
             for (first, end), share in zip(self._groups(), job.mix, strict=True):
                 ws[first:end] += np.float32(share) * (other - w)
-        average = self._average(job.label)
-        ws = average + np.float32(job.psi) * (ws - average)
+        if not self._truncates:
+            average = self._average(job.label)
+            ws = average + np.float32(job.psi) * (ws - average)
         if any(job.directions):
             count = min(len(job.directions), len(self._directions))
             ws += np.array(job.directions[:count], np.float32) @ self._directions[:count]

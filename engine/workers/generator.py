@@ -165,7 +165,7 @@ def _make(
     raw = board["shaders"] > 0.0
     if not raw:
         pixels = effects.apply(pixels, job.effects)
-    link.frames.write(job.tick, frame, pixels, int(monotonic_us()), rung, raw, job.effects)
+    link.frames.write(job.tick, frame, pixels, int(monotonic_us()), rung, raw, job.effects, job.share)
     height, width = pixels.shape[:2]
     mean_us = board["inference_us"]
     board["inference_us"] = took_us if rung != board["rung"] else mean_us + _GAIN * (took_us - mean_us)

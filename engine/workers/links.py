@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from engine.core.jobs import FrameJob, SoundEvent, SoundKind
-from engine.core.parameters import DIRECTIONS, EFFECTS
+from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
 from engine.workers.shared import Board, FrameStore, Ring
 
 MAX_CLASSES = 16
 
+TEXT = "240s"  # UTF-8, zeros behind it
 # sample, due_us (monotonic, by the clock's present reckoning), kind, lane, note, instrument, value
 SOUND_EVENT = "qdiiiid"
 # device frame, kind, port, length, data: MIDI bytes, or a port's name in UTF-8
@@ -18,7 +20,8 @@ MIDI_BYTES, MIDI_PORT_OPENED, MIDI_PORT_LOST = 0, 1, 2
 # show sample at which the bytes are due, length, data
 MIDI_OUT = "qi8s"
 # tick, frame, deadline_us, seeds a and b, style seed, noise seed, number of classes, then the floats
-FRAME_JOB = f"qqdQQQQi{1 + 3 + 2 + MAX_CLASSES + DIRECTIONS + len(EFFECTS)}d"
+_VECTORS = (MAX_CLASSES, DIRECTIONS, len(EFFECTS), len(TRANSFORM), BENDS * len(BEND), NETWORKS)
+FRAME_JOB = f"qqdQQQQi{1 + 3 + 2 + 1 + sum(_VECTORS)}d"
 # tick, offset, kind, note, value (velocity); for a request: request, end tick, temperature behind them
 HEARD = "qqiidqqd"
 HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_REQUEST = 0, 1, 2
@@ -46,6 +49,8 @@ GENERATOR_CELLS = (
     "provider",
     "rung",
     "inference_us",
+    "least_us",  # what the last rung's picture takes at best
+    "crowded",  # set by the main process while another generator plays too: half of the time must do
     "skipped",
     "errors",
     "height",
@@ -73,11 +78,12 @@ class SoundLink:
 
 @dataclass(frozen=True)
 class GeneratorLink:
-    """Between the session and the generator worker."""
+    """Between the session and a generator worker; `says` brings a line of text: why it can't go on."""
 
     jobs: Ring
     frames: FrameStore
     board: Board
+    says: Ring
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def sound_link() -> SoundLink:
 
 def generator_link(height: int, width: int, frames: int) -> GeneratorLink:
     """Make the ring, the store of so many frames of up to this size, and the board of a generator worker."""
-    return GeneratorLink(Ring(FRAME_JOB, 16), FrameStore(height, width, frames), Board(GENERATOR_CELLS))
+    board = Board(GENERATOR_CELLS)
+    return GeneratorLink(Ring(FRAME_JOB, 16), FrameStore(height, width, frames), board, Ring(TEXT, 8))
 
 
 def musician_link() -> MusicianLink:
@@ -119,24 +126,35 @@ def unpack_sound(record: Sequence[Any]) -> tuple[SoundEvent, float]:
     return SoundEvent(sample, SoundKind(kind), lane, note, instrument, value), due_us
 
 
+def pack_text(text: str) -> bytes:
+    """Return the record of TEXT; what is too long is cut."""
+    return " ".join(text.split()).encode()[:240]
+
+
+def unpack_text(record: Sequence[Any]) -> str:
+    """Return the text of a record."""
+    data: bytes = record[0]
+    return data.rstrip(b"\0").decode(errors="ignore")
+
+
 def pack_job(job: FrameJob, frame: int, deadline_us: float) -> tuple[Any, ...]:
     """Return the record of FRAME_JOB."""
     label = (*job.label, *([0.0] * (MAX_CLASSES - len(job.label))))
     return (
         job.tick, frame, deadline_us, job.seed_a, job.seed_b, job.style_seed, job.noise_seed, len(job.label),
-        job.blend, *job.mix, job.psi, job.noise, *label, *job.directions, *job.effects,
+        job.blend, *job.mix, job.psi, job.noise, job.share,
+        *label, *job.directions, *job.effects, *job.transform, *job.bends, *job.networks,
     )  # fmt: skip
 
 
 def unpack_job(record: Sequence[Any]) -> tuple[FrameJob, int, float]:
     """Return the frame job of a record, its frame number and its deadline in monotonic microseconds."""
     tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, *values = record
-    blend, coarse, middle, fine, psi, noise = values[:6]
-    label = tuple(values[6 : 6 + classes])
-    directions = tuple(values[6 + MAX_CLASSES : 6 + MAX_CLASSES + DIRECTIONS])
-    effects = tuple(values[6 + MAX_CLASSES + DIRECTIONS :])
+    blend, coarse, middle, fine, psi, noise, share = values[:7]
+    rest = iter(values[7:])
+    label, directions, effects, transform, bends, networks = (tuple(islice(rest, n)) for n in _VECTORS)
     job = FrameJob(
         tick, seed_a, seed_b, blend, style_seed, (coarse, middle, fine), psi, noise, noise_seed,
-        label, directions, effects,
+        label[:classes], directions, effects, transform, bends, networks, share,
     )  # fmt: skip
     return job, frame, deadline_us

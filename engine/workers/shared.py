@@ -152,6 +152,7 @@ class Frame:
 
     `pixels` is a read-only view, uint8 (height, width, 3) RGB, good until `slots` newer frames are written.
     `raw` tells that the effects have not been applied yet: the presenter's shaders do it.
+    `share` is how much of the picture it is to be, beside that of a generator that leaves.
     """
 
     tick: int
@@ -160,6 +161,7 @@ class Frame:
     rung: int
     raw: bool
     effects: tuple[float, ...]
+    share: float = 1.0
 
 
 class FrameStore(_Shared):
@@ -169,7 +171,7 @@ class FrameStore(_Shared):
     asked for finds the whole picture.
     """
 
-    _HEADER = struct.Struct("<qqqqqq32d")  # tick, height, width, ready_us, rung, raw, effects
+    _HEADER = struct.Struct("<qqqqqqd32d")  # tick, height, width, ready_us, rung, raw, share, effects
 
     def __init__(self, height: int, width: int, slots: int = 8) -> None:
         self._slots = slots
@@ -188,7 +190,7 @@ class FrameStore(_Shared):
 
     def write(
         self, tick: int, frame: int, pixels: NDArray[np.uint8], ready_us: int, rung: int, raw: bool,
-        effects: Sequence[float],
+        effects: Sequence[float], share: float = 1.0,
     ) -> None:  # fmt: skip
         """Store frame number `frame`; raise ValueError if it is larger than the store was made for."""
         height, width = pixels.shape[:2]
@@ -200,7 +202,7 @@ class FrameStore(_Shared):
         data = at + self._HEADER.size
         self._bytes[data : data + pixels.size] = pixels.reshape(-1)
         padded = (*effects, *([0.0] * (32 - len(effects))))
-        self._HEADER.pack_into(self._buffer, at, -1, height, width, ready_us, rung, int(raw), *padded)
+        self._HEADER.pack_into(self._buffer, at, -1, height, width, ready_us, rung, int(raw), share, *padded)
         self._set_tick(slot, tick)
 
     def newest(self, tick: int) -> Frame | None:
@@ -213,8 +215,8 @@ class FrameStore(_Shared):
         if found is None:
             return None
         at = found * self._stride
-        _, height, width, ready_us, rung, raw, *effects = self._HEADER.unpack_from(self._buffer, at)
+        _, height, width, ready_us, rung, raw, share, *effects = self._HEADER.unpack_from(self._buffer, at)
         data = at + self._HEADER.size
         pixels = self._bytes[data : data + height * width * 3].reshape(height, width, 3)
         pixels.flags.writeable = False
-        return Frame(best, pixels, ready_us, rung, bool(raw), tuple(effects))
+        return Frame(best, pixels, ready_us, rung, bool(raw), tuple(effects), share)

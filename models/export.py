@@ -5,7 +5,6 @@ manifest; it is all that playing needs.
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
@@ -19,14 +18,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from models import checkpoint, gan, lstm, manifest
+from models import checkpoint, directions, gan, lstm, manifest
 
 WEIGHTS = Path(__file__).parent / "weights"
 OPSET = 18
 RUNGS = 3  # the last head and the two below it
 LEAST_RUNG = 32  # px
-DIRECTIONS = 10
-STATISTICS_LATENTS = 10_000  # for each class
 GOLDEN = 4  # latents, or events
 COARSE, MIDDLE = 8, 32  # px: up to here styles are coarse, up to here middle (Karras et al. 2019, figure 3)
 TOLERANCE = {"w": 1e-3, "image": 1.0, "logits": 1e-3, "h_out": 1e-4, "c_out": 1e-4}
@@ -96,7 +93,7 @@ def write_graph(
     onnx.checker.check_model(graph)
     opset = next(each.version for each in graph.opset_import if each.domain == "")
     shapes = {name: [1, *value.shape[1:]] if any_batch else [*value.shape] for name, value in inputs.items()}
-    return {**entry(path), "opset": opset, "inputs": shapes}
+    return {**manifest.entry(path), "opset": opset, "inputs": shapes}
 
 
 def shapes_like(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
@@ -104,16 +101,10 @@ def shapes_like(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, .
     return (shapes[0], tuple(shapes[1:])) if isinstance(module, Picture) else tuple(shapes)
 
 
-def entry(path: Path) -> dict[str, Any]:
-    """Return a manifest's description of a file."""
-    data = path.read_bytes()
-    return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
 def write_golden(path: Path, arrays: dict[str, np.ndarray], outputs: list[str]) -> dict[str, Any]:
     """Write the golden vectors and return their manifest entry."""
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-    return {**entry(path), "tolerance": {name: TOLERANCE[name] for name in outputs}}
+    return {**manifest.entry(path), "tolerance": {name: TOLERANCE[name] for name in outputs}}
 
 
 def run(path: Path, inputs: dict[str, Tensor]) -> list[np.ndarray]:
@@ -130,32 +121,6 @@ def check(path: Path, inputs: dict[str, Tensor], expected: dict[str, Tensor]) ->
         print(f"{path.name}: {name} differs from PyTorch by {apart:.2g} at most")
         if apart > TOLERANCE[name]:
             raise ValueError(f"{path}: {name} differs by {apart}, {TOLERANCE[name]} would be right")
-
-
-def statistics_of(mapping: gan.Mapping, shape: gan.Shape) -> dict[str, np.ndarray]:
-    """Return the mean of w (of each class, and over them), its principal directions and their deviations.
-
-    The directions are those of w less the mean of its class, so that a knob does not change the class.
-    """
-    rng = torch.Generator().manual_seed(0)
-    z = torch.randn(STATISTICS_LATENTS, shape.z_dim, generator=rng)
-    labels = torch.eye(shape.classes) if shape.classes else [None]
-    clouds = [
-        mapping(z, None if label is None else label.expand(len(z), -1)).double().numpy() for label in labels
-    ]
-    means = np.stack([cloud.mean(0) for cloud in clouds])  # (classes or 1, w_dim)
-    around = np.concatenate([cloud - mean for cloud, mean in zip(clouds, means, strict=True)])
-    variances, vectors = np.linalg.eigh(around.T @ around / len(around))
-    directions = vectors[:, ::-1].T[:DIRECTIONS]  # strongest first
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
-    statistics = {
-        "w_avg": means.mean(0),
-        "directions": directions * np.sign(largest),
-        "deviations": np.sqrt(variances[::-1][:DIRECTIONS].clip(0)),
-    }
-    if shape.classes:
-        statistics["w_avg_by_class"] = means
-    return {name: value.astype(np.float32) for name, value in statistics.items()}
 
 
 @torch.no_grad()
@@ -207,20 +172,29 @@ def export_gan(
         picture = Picture(generator.synthesis)
         image = picture(*inputs.values())
         path = folder / f"synthesis-{side}.onnx"
+        written = write_graph(path, picture, inputs, ["image"])
+        opset, dimensions = written.pop("opset"), written.pop("inputs")
         rungs.append(
             {
                 "name": str(side),
-                **write_graph(path, picture, inputs, ["image"]),
-                "precision": "fp32",
+                "opset": opset,
+                "inputs": dimensions,
+                "output": "image",
                 "height": side,
                 "width": side,
-                "output": "image",
+                "versions": [{**written, "precision": "fp32"}],
             }
         )
         check(path, inputs, {"image": image})
         golden |= {f"{path.stem}/{name}": value.numpy() for name, value in {**inputs, "image": image}.items()}
 
-    np.savez(folder / "statistics.npz", **statistics_of(generator.mapping, shape))  # type: ignore[arg-type]
+    def mapped(z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        arrays = (z,) if label is None else (z, label)
+        found: np.ndarray = generator.mapping(*map(torch.from_numpy, arrays)).numpy()
+        return found
+
+    statistics = directions.statistics(mapped, shape.z_dim, shape.classes)
+    np.savez(folder / "statistics.npz", **statistics)  # type: ignore[arg-type]
     ends = [2 * sum(level <= side for level in shape.sizes) - 1 for side in (COARSE, MIDDLE)]
     return {
         "kind": "generator",
@@ -236,7 +210,7 @@ def export_gan(
         },
         "mapping": mapping,
         "rungs": rungs,
-        "statistics": entry(folder / "statistics.npz"),
+        "statistics": manifest.entry(folder / "statistics.npz"),
         "golden": write_golden(folder / "golden.npz", golden, ["w", "image"]),
     }
 

@@ -6,6 +6,7 @@ before any file is opened, so that no model names a file outside itself and none
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 FILE = "manifest.json"
+PRECISIONS = ("fp32", "int8", "fp16")
 MOST_BYTES = 1 << 20  # of manifest.json itself
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -60,20 +62,37 @@ class Mapping(Network):
     output: str
 
 
-class Rung(Network):
-    """ws and noise to a picture, uint8 (height, width, 3) RGB.
+class Version(File):
+    """A rung in one precision, with its error against fp32 where it is another: PSNR, and of one value."""
 
-    Inputs beside ws: any whose name begins with `noise`, standard normals times their strength; `psi` (1,),
-    where the network itself truncates; `transform` (3, 3), where the picture's plane can be moved, as in
-    StyleGAN3: the inverse of the affine map of homogeneous coordinates in picture widths about the centre;
-    `bends` (layers, 6), where layers can be bent: scale, shift, rotation in radians, x and y in widths, mute.
+    precision: Literal["fp32", "int8", "fp16"]
+    psnr_db: float | None = None
+    max_error: float | None = None
+
+
+class Rung(Part):
+    """A step of the quality ladder: ws and noise to a picture, uint8 (height, width, 3) RGB.
+
+    It comes in one precision or several, each a graph with the same inputs and output; fp16 is half
+    precision inside only. Inputs beside ws: any whose name begins with `noise`, standard normals times their
+    strength; `psi` (1,), where the network itself truncates; `transform` (3, 3), where the picture's plane
+    can be moved, as in StyleGAN3: the inverse of the affine map of homogeneous coordinates in picture widths
+    about the centre; `bends` (layers, 6), where layers can be bent: scale, shift, rotation in radians, x and
+    y in widths, mute.
     """
 
     name: str
-    precision: Literal["fp32", "fp16", "int8"]
+    opset: PositiveInt
+    inputs: dict[str, Dimensions]
+    output: str
     height: PositiveInt
     width: PositiveInt
-    output: str
+    versions: Annotated[tuple[Version, ...], Field(min_length=1)]
+
+    def version(self, preferred: Sequence[str] = PRECISIONS) -> Version:
+        """Return the version in the first of the preferred precisions that there is, or any."""
+        found = {version.precision: version for version in self.versions}
+        return next((found[name] for name in preferred if name in found), self.versions[0])
 
 
 class Step(Network):
@@ -123,7 +142,8 @@ class StyleGroups(Part):
 class Golden(File):
     """Inputs and the outputs expected of them; `tolerance` is the largest difference, by output name.
 
-    Arrays are named `<file without .onnx>/<input or output>`.
+    Arrays are named `mapping/`, `step/` or `synthesis-<rung>/`, then the input or output; the outputs of a
+    rung are those of fp32.
     """
 
     tolerance: dict[str, float]
@@ -171,7 +191,8 @@ class Generator(Model):
 
     def files(self) -> tuple[File, ...]:
         """Return every file that the manifest names."""
-        return (self.mapping, *self.rungs, self.statistics, self.golden)
+        versions = (version for rung in self.rungs for version in rung.versions)
+        return (self.mapping, *versions, self.statistics, self.golden)
 
     @model_validator(mode="after")
     def _agree(self) -> "Generator":
@@ -240,6 +261,12 @@ class Text(Model):
 
 Manifest = Generator | Musician | Text
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """Return a manifest's description of a file."""
+    data = path.read_bytes()
+    return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def load(folder: Path) -> Manifest:

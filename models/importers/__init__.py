@@ -4,3 +4,28 @@
 mapped from the file. `read(path)` finds the architecture, checks every weight by name and shape, and returns
 a `Network` (see network.py). Both raise CheckpointError, one clear line.
 """
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models.importers import stylegan2
+from models.importers.containers import Checkpoint, open_checkpoint
+from models.importers.network import CheckpointError, Network
+from models.importers.weights import Weights, candidates
+
+__all__ = ["Checkpoint", "CheckpointError", "Network", "open_checkpoint", "read"]
+
+# A weight that each architecture has and no other, and what reads it.
+ARCHITECTURES: tuple[tuple[str, Callable[[Weights], Network]], ...] = (
+    ("synthesis.b4.conv1.weight", stylegan2.read),
+)
+
+
+def read(path: Path) -> Network:
+    """Return the generator of a checkpoint; CheckpointError where there is none that is known."""
+    checkpoint = open_checkpoint(path)
+    for weights in candidates(checkpoint):
+        for sign, reader in ARCHITECTURES:
+            if sign in weights:
+                return reader(weights)
+    raise CheckpointError(f"{path}: a {checkpoint.format} without a generator of a known kind")

@@ -17,13 +17,18 @@ TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": 
 
 
 class Graph:
-    """A graph that grows node by node. Each call of `node` returns the name of what the node gives."""
+    """A graph that grows node by node. Each call of `node` returns the name of what the node gives.
 
-    def __init__(self, name: str) -> None:
+    `kind` is the type of its pictures and of the weights that work on them; styles are float32 always.
+    """
+
+    def __init__(self, name: str, half: bool = False) -> None:
         self.name = name
+        self.kind = "float16" if half else "float32"
         self.inputs: dict[str, tuple[int | str, ...]] = {}
         self.outputs: dict[str, tuple[str, tuple[int | str, ...]]] = {}
         self._nodes: list[onnx.NodeProto] = []
+        self._prefix = ""
         self._constants: dict[str, Callable[[], Array]] = {}
         self._small: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
 
@@ -43,7 +48,7 @@ class Graph:
 
     def nodes(self, operator: str, outputs: int, *values: Value, **attributes: Any) -> list[Value]:
         """Add a node with several outputs and return them."""
-        names = [f"{operator.lower()}_{len(self._nodes)}_{number}" for number in range(outputs)]
+        names = [f"{self._prefix}{operator.lower()}_{len(self._nodes)}_{number}" for number in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(values), names, **attributes))
         return names
 
@@ -62,6 +67,35 @@ class Graph:
         self._constants[name] = fetch
         return name
 
+    def large(self, name: str, fetch: Callable[[], Array]) -> Value:
+        """Return the name of weights that work on pictures, in the graph's kind."""
+        return self.weights(name, lambda: fetch().astype(self.kind, copy=False))
+
+    def branch(self, name: str) -> "Graph":
+        """Return a graph that sees this one's values, for `choose`; its constants are kept in this one."""
+        inner = Graph(name)
+        inner.kind, inner._constants, inner._small = self.kind, self._constants, self._small
+        inner._prefix = f"{self._prefix}{name}_{len(self._nodes)}_"
+        return inner
+
+    def choose(self, condition: Value, branch: tuple["Graph", Value], otherwise: Value) -> Value:
+        """Return the value of a branch where the condition holds, and another value where it doesn't."""
+        inner, value = branch
+        kind = helper.make_empty_tensor_value_info
+        passed = self.branch("passed")
+        same = passed.node("Identity", otherwise)
+        taken = helper.make_graph(inner._nodes, inner.name, [], [kind(value)])
+        left = helper.make_graph(passed._nodes, passed.name, [], [kind(same)])
+        return self.node("If", condition, then_branch=taken, else_branch=left)
+
+    def to_picture(self, value: Value) -> Value:
+        """Return a float32 value in the graph's kind."""
+        return value if self.kind == "float32" else self.node("Cast", value, to=TYPES[self.kind])
+
+    def to_float(self, value: Value) -> Value:
+        """Return a value of the graph's kind in float32."""
+        return value if self.kind == "float32" else self.node("Cast", value, to=TensorProto.FLOAT)
+
     # Messages of protobuf that follow each other in a file are merged by whoever reads it, fields that repeat
     # one after the other (protobuf.dev, Encoding, "Last One Wins"). So a model of any size is written
     # one constant at a time, without a second copy of its weights in memory.
@@ -76,7 +110,7 @@ class Graph:
         yield model.SerializeToString()
         for name, fetch in self._constants.items():
             piece = onnx.ModelProto()
-            piece.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(fetch()), name))
+            piece.graph.initializer.append(numpy_helper.from_array(fetch(), name))
             yield piece.SerializeToString()
 
     def write(self, path: Path) -> None:

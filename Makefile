@@ -22,6 +22,7 @@ play: install
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,train]'
+	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont  # its PyAudio, never used here, needs headers
 	touch $@
 
 packages:

@@ -17,7 +17,7 @@ from engine.workers.links import MIDI_BYTES
 
 MAX_BLOCK: Final = 8192  # frames; JACK's own limit
 _LOST_US: Final = 1e6  # a device that has not called back for so long is gone
-_PERIODS: Final = 2  # of miniaudio's buffer
+_PERIODS: Final = 2  # blocks in a device's buffer, where it is ours to choose
 _STARTED_BLOCKS: Final = 8  # the first fill the buffer at once: their times say nothing
 BACKENDS: Final = ("JACK", "PULSEAUDIO", "ALSA", "COREAUDIO", "WASAPI")
 
@@ -74,14 +74,14 @@ class Device(Protocol):
 class Timer:
     """No device: the monotonic clock calls, so that time goes on, and all numbers are real.
 
-    Frame f begins when the clock says so, and counts as heard a block later, as from the best of devices.
+    Frame f begins when the clock says so, and counts as heard a buffer later, as from a device with one.
     """
 
     kind: ClassVar[str] = "none"
 
     def __init__(self, block: int) -> None:
         self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
-        self.latency_frames = self.contract_frames = block
+        self.latency_frames = self.contract_frames = _PERIODS * block
         self._out = np.zeros((block, 2), np.float32)
         self._stop = Event()
         self._thread: Thread | None = None
@@ -114,7 +114,7 @@ class Timer:
             late_us = monotonic_us() - due_us
             if late_us < 0.0:
                 time.sleep(-late_us / 1e6)
-            elif late_us > self.block * us_per_frame:
+            elif late_us > self.latency_frames * us_per_frame:
                 missed = int(late_us / us_per_frame) // self.block
                 self.underruns += 1
                 frame += missed * self.block

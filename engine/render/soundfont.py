@@ -15,7 +15,8 @@ from engine.render.synth import Instrumentarium, Synth
 _CHANNELS: Final = 16  # tinysoundfont's; lanes fold onto them
 _DRUM_CHANNEL: Final = 9  # General MIDI's tenth
 _BEND_RANGE: Final = 48.0  # semitones, as MPE has it
-_EXPRESSION, _SUSTAIN = 11, 64  # controllers (MIDI 1.0, table III)
+_EXPRESSION: Final = 11  # a controller (MIDI 1.0, table III)
+_PEDAL_DOWN: Final = 0.5  # from there on it holds (MIDI 1.0: 64 of 127)
 _GAIN_DB: Final = -9.0  # leaves the limiter room for chords
 # Presets in the General MIDI sound set.
 _PROGRAMS: Final = {"piano": 4, "pad": 89, "pluck": 24, "bass": 33}
@@ -24,7 +25,8 @@ _PROGRAMS: Final = {"piano": 4, "pad": 89, "pluck": 24, "bass": 33}
 class SoundFont:
     """The synth's methods for an .sf2 file; a note starts on its exact frame.
 
-    SoundFont channels know pressure only as expression, and no timbre and no brightness.
+    SoundFont channels know pressure only as expression, and no timbre and no brightness. The library knows no
+    pedal either, so the keys that a pedal holds are kept here.
     """
 
     def __init__(self, rate: int, path: str) -> None:
@@ -42,7 +44,9 @@ class SoundFont:
             raise ValueError(f"soundfont: {path} is no SoundFont ({error}); name an .sf2 file") from error
         self._mastering = Mastering(rate)
         self._playing: dict[int, int] = {}  # instrument by channel
-        self._keys: set[tuple[int, int]] = set()
+        self._keys: dict[tuple[int, int], int] = {}  # channel by lane and note, while it sounds
+        self._pedals: set[int] = set()  # lanes whose pedal is down
+        self._held: set[tuple[int, int]] = set()  # keys that are up and held by it
         for channel in range(_CHANNELS):
             self._synth.pitchbend_range(channel, _BEND_RANGE)
         self._kinds = {
@@ -57,7 +61,7 @@ class SoundFont:
 
     @property
     def sounding(self) -> int:
-        """How many keys are down; the library does not count its voices."""
+        """How many keys are down or held; the library does not count its voices."""
         return len(self._keys)
 
     def apply(self, event: SoundEvent) -> None:
@@ -86,12 +90,21 @@ class SoundFont:
             drums = channel == _DRUM_CHANNEL
             program = 0 if drums else _PROGRAMS[INSTRUMENTS[event.instrument]]
             self._synth.program_change(channel, program, drums)
-        self._keys.add((channel, event.note))
+        key = event.lane, event.note
+        self._held.discard(key)
+        self._keys[key] = channel
         self._synth.noteon(channel, event.note, max(1, round(127 * event.value)))
 
     def _note_off(self, event: SoundEvent, channel: int) -> None:
-        self._keys.discard((channel, event.note))
-        self._synth.noteoff(channel, event.note)
+        if event.lane in self._pedals:
+            self._held.add((event.lane, event.note))
+        else:
+            self._let_go((event.lane, event.note))
+
+    def _let_go(self, key: tuple[int, int]) -> None:
+        channel = self._keys.pop(key, None)
+        if channel is not None:
+            self._synth.noteoff(channel, key[1])
 
     def _bend(self, event: SoundEvent, channel: int) -> None:
         wheel = round(8192 + 8191 * event.value / _BEND_RANGE)
@@ -101,12 +114,19 @@ class SoundFont:
         self._synth.control_change(channel, _EXPRESSION, min(127, round(96 + 31 * event.value)))
 
     def _sustain(self, event: SoundEvent, channel: int) -> None:
-        self._synth.control_change(channel, _SUSTAIN, round(127 * event.value))
+        if event.value >= _PEDAL_DOWN:
+            self._pedals.add(event.lane)
+            return
+        self._pedals.discard(event.lane)
+        for key in [key for key in self._held if key[0] == event.lane]:
+            self._held.discard(key)
+            self._let_go(key)
 
     def _release(self, event: SoundEvent, channel: int) -> None:
-        self._synth.control_change(channel, _SUSTAIN, 0)
-        self._synth.notes_off(channel)
-        self._keys = {key for key in self._keys if key[0] != channel}
+        self._pedals.discard(event.lane)
+        for key in [key for key in self._keys if key[0] == event.lane]:
+            self._held.discard(key)
+            self._let_go(key)
 
     def _level(self, event: SoundEvent, channel: int) -> None:
         if 0 <= event.note < len(self._mastering.levels):

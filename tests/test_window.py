@@ -1,5 +1,6 @@
 """The window on a real X server without a screen: its pixels, its keys, its ends."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -250,6 +251,32 @@ def test_losing_the_keyboard_releases(window: Window, screen: str) -> None:
     assert settle(window) == [Release()]
     xdo("keyup", "w")
     assert settle(window) == []  # the note is off already
+
+
+@pytest.mark.screen
+def test_a_game_controller_comes_plays_and_goes(window: Window) -> None:
+    """SDL's own virtual controller: the whole way of a real one but its driver."""
+    sdl = ctypes.CDLL(window._pygame.base.__file__)
+    settle(window, 0.05)
+    attached = sdl.SDL_JoystickAttachVirtual(1, 4, 6, 1)  # a game controller of 4 axes, 6 buttons, a cross
+    assert attached >= 0
+    try:
+        settle(window, 0.1)  # it tells where its axes rest
+        ((number, joystick),) = window._pads.values()
+        sdl.SDL_JoystickFromInstanceID.restype = ctypes.c_void_p
+        pad = ctypes.c_void_p(sdl.SDL_JoystickFromInstanceID(joystick.get_instance_id()))
+        sdl.SDL_JoystickSetVirtualAxis(pad, 2, ctypes.c_int16(16384))
+        sdl.SDL_JoystickSetVirtualButton(pad, 3, 1)
+        sdl.SDL_JoystickSetVirtualHat(pad, 0, 1)  # up
+        moved = settle(window, 0.1)
+        assert Control(f"/pad/{number}/button/3", 1.0) in moved
+        assert Control(f"/pad/{number}/hat/0/y", 1.0) in moved
+        (axis,) = (body for body in moved if isinstance(body, Control) and "axis/2" in body.address)
+        assert axis.value == pytest.approx(0.75, abs=1e-3)
+    finally:
+        sdl.SDL_JoystickDetachVirtual(attached)
+    assert Release() in settle(window, 0.1)
+    assert not window._pads
 
 
 @pytest.mark.screen

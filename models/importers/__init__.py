@@ -8,7 +8,7 @@ a `Network` (see network.py). Both raise CheckpointError, one clear line.
 from collections.abc import Callable
 from pathlib import Path
 
-from models.importers import stylegan2
+from models.importers import rosinality, stylegan2, stylegan3
 from models.importers.containers import Checkpoint, open_checkpoint
 from models.importers.network import CheckpointError, Network
 from models.importers.weights import Weights, candidates
@@ -18,6 +18,8 @@ __all__ = ["Checkpoint", "CheckpointError", "Network", "open_checkpoint", "read"
 # A weight that each architecture has and no other, and what reads it.
 ARCHITECTURES: tuple[tuple[str, Callable[[Weights], Network]], ...] = (
     ("synthesis.b4.conv1.weight", stylegan2.read),
+    ("synthesis.input.freqs", stylegan3.read),
+    ("conv1.conv.modulation.weight", rosinality.read),
 )
 
 

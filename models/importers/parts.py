@@ -123,28 +123,22 @@ def shuffle(graph: Graph, x: Value) -> Value:
     return graph.node("DepthToSpace", x, blocksize=2, mode="CRD")
 
 
-# Upsampling by two with a filter puts a zero after each pixel and convolves: three of four products are by
-# zero. The output falls into four phases (even and odd rows and columns), each an ordinary convolution of
-# the small picture with every other tap of the filter: the same numbers from a quarter of the products.
-def phases(kernel: Floats, before: tuple[int, int]) -> tuple[Floats, list[int]]:
-    """Return the phases of upsampling by two, and the padding that they need.
+# Upsampling with a filter puts zeros between the pixels and convolves: by two, three of four products are
+# by zero. The output falls into phases (even and odd rows and columns), each an ordinary convolution of the
+# small picture with every other tap of the filter: the same numbers from a quarter of the products.
+def phases(taps: int, before: int, factor: int = 2) -> tuple[Floats, int]:
+    """Return which tap falls on which pixel in each phase, and the offset of the first pixel.
 
-    `kernel` (H, W) correlates with the upsampled picture, `before` which are so many zeros at the top and
-    the left. The phases, (2, 2, h, w), correlate with the picture itself, padded at the top, left, bottom
-    and right.
+    The filter, as a correlation kernel of so many taps, lies over a row with `factor` - 1 zeros after each
+    pixel and `before` zeros in front. The answer is 0 or 1, (factor, pixels, taps).
     """
-    maps, low, high = [], [], []
-    for taps, zeros in zip(kernel.shape, before, strict=True):
-        places = {(phase, tap): (phase + tap - zeros) // 2 for phase in (0, 1) for tap in range(taps)
-                  if (phase + tap - zeros) % 2 == 0}  # fmt: skip
-        low.append(min(0, *places.values()))
-        high.append(max(0, *places.values()))
-        chosen = np.zeros((2, high[-1] - low[-1] + 1, taps), np.float32)
-        for (phase, tap), place in places.items():
-            chosen[phase, place - low[-1], tap] = 1.0
-        maps.append(chosen)
-    found: Floats = np.einsum("pyr,qxc,rc->pqyx", *maps, kernel).astype(np.float32)
-    return found, [-low[0], -low[1], high[0], high[1]]
+    places = {(phase, tap): (phase + tap - before) // factor for phase in range(factor) for tap in range(taps)
+              if (phase + tap - before) % factor == 0}  # fmt: skip
+    first = min(places.values())
+    chosen = np.zeros((factor, max(places.values()) - first + 1, taps), np.float32)
+    for (phase, tap), place in places.items():
+        chosen[phase, place - first, tap] = 1.0
+    return chosen, first
 
 
 def separate(kernel: Floats) -> tuple[Floats, Floats] | None:
@@ -181,11 +175,16 @@ def depthwise(
 
 
 def upsample(graph: Graph, x: Value, kernel: Floats, channels: int) -> Value:
-    """Return x (1, channels, H, W) at twice the size, filtered with a correlation kernel, as upfirdn2d.py
-    does.
-    """
-    found, pads = phases(4.0 * kernel, ((kernel.shape[0] + 1) // 2, (kernel.shape[1] + 1) // 2))
+    """Return x (1, channels, H, W) at twice the size, filtered as in upfirdn2d.py."""
+    rows, top = phases(kernel.shape[0], (kernel.shape[0] + 1) // 2)
+    columns, left = phases(kernel.shape[1], (kernel.shape[1] + 1) // 2)
+    found = np.einsum("pyr,qxc,rc->pqyx", rows, columns, 4.0 * kernel)
     weight = np.tile(found.reshape(4, 1, *found.shape[2:]), (channels, 1, 1, 1))
+    pads = [-top, -left, top + rows.shape[1] - 1, left + columns.shape[1] - 1]
+    if min(pads) < 0:
+        crop = [min(0, side) for side in pads]
+        x = pad(graph, x, crop[0], crop[2], crop[1], crop[3])
+        pads = [max(0, side) for side in pads]
     return shuffle(
         graph, graph.node("Conv", x, graph.constant(weight, graph.kind), pads=pads, group=channels)
     )

@@ -61,7 +61,8 @@ class Block:
     convolutions: tuple[Convolution, ...]
     head: Head | None
     skip: Fetch | None  # (outputs, inputs, 1, 1), of the residual architecture
-    kernel: Floats  # the resampling filter as a correlation kernel, sum 1
+    kernel: Floats  # the resampling filter of activations as a correlation kernel, sum 1
+    picture_kernel: Floats  # and that of the picture from below
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Synthesis:
             if f"b{block.side}" in bends:
                 x = parts.bend(graph, x, f"b{block.side}", block.convolutions[-1].outputs, block.side)
             if picture:
-                picture = parts.upsample(graph, picture, block.kernel, self.channels)
+                picture = parts.upsample(graph, picture, block.picture_kernel, self.channels)
             if block.head is not None:
                 drawn = _draw(graph, x, _w(graph, ws, number), block.head)
                 picture = graph.node("Add", picture, drawn) if picture else drawn
@@ -359,9 +360,8 @@ def _read_block(
         gain = np.float32(weights.attribute(f"{name}.skip", "weight_gain", 1 / sqrt(entering)))
         raw = weights.take(f"{name}.skip.weight", inputs, entering, 1, 1)
         skip = lambda: raw() * gain  # noqa: E731
-    return Block(
-        side, tuple(convolutions), head, skip, read_kernel(weights, f"{name}.resample_filter")
-    ), inputs
+    kernel = read_kernel(weights, f"{name}.resample_filter")
+    return Block(side, tuple(convolutions), head, skip, kernel, kernel), inputs
 
 
 def _clamp_of(weights: Weights, name: str) -> float | None:

@@ -145,4 +145,6 @@ def candidates(checkpoint: Checkpoint) -> Iterable[Weights]:
         if isinstance(found, Record):
             yield of_module(str(checkpoint.path), found, checkpoint.bytes)
         elif isinstance(found, dict):
+            if isinstance(data, dict) and "latent_avg" in data:  # rosinality's converter puts it beside
+                found = {**found, "latent_avg": data["latent_avg"]}
             yield of_dict(str(checkpoint.path), found, checkpoint.bytes, prefix)

@@ -8,7 +8,7 @@ a `Network` (see network.py). Both raise CheckpointError, one clear line.
 from collections.abc import Callable
 from pathlib import Path
 
-from models.importers import rosinality, stylegan2, stylegan3
+from models.importers import fastgan, lightweight_gan, rosinality, stylegan2, stylegan3
 from models.importers.containers import Checkpoint, open_checkpoint
 from models.importers.network import CheckpointError, Network
 from models.importers.weights import Weights, candidates
@@ -20,6 +20,9 @@ ARCHITECTURES: tuple[tuple[str, Callable[[Weights], Network]], ...] = (
     ("synthesis.b4.conv1.weight", stylegan2.read),
     ("synthesis.input.freqs", stylegan3.read),
     ("conv1.conv.modulation.weight", rosinality.read),
+    ("initial_conv.0.weight", lightweight_gan.read),
+    ("init.init.0.weight_orig", fastgan.read),
+    ("init.init.0.weight", fastgan.read),
 )
 
 

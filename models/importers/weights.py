@@ -142,9 +142,27 @@ def candidates(checkpoint: Checkpoint) -> Iterable[Weights]:
     data = checkpoint.data
     for place, prefix in PLACES:
         found = data if not place else data.get(place) if isinstance(data, dict) else None
+        if place == "g" and isinstance(data, dict) and isinstance(found, dict):
+            found = averaged(found, data.get("g_ema"))
         if isinstance(found, Record):
             yield of_module(str(checkpoint.path), found, checkpoint.bytes)
         elif isinstance(found, dict):
             if isinstance(data, dict) and "latent_avg" in data:  # rosinality's converter puts it beside
                 found = {**found, "latent_avg": data["latent_avg"]}
             yield of_dict(str(checkpoint.path), found, checkpoint.bytes, prefix)
+
+
+# FastGAN's training checkpoints hold the averaged generator as a list of parameters in the order of the
+# network's own, without names, and beside it the state dict of the network that learns.
+BUFFERS = ("weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked")
+
+
+def averaged(data: dict[Any, Any], average: Any) -> dict[Any, Any]:
+    """Return a state dict with its parameters from a list of averages, where they fit."""
+    names = [name for name in data if isinstance(name, str) and name.rpartition(".")[2] not in BUFFERS]
+    if not isinstance(average, list) or len(average) != len(names):
+        return data
+    pairs = dict(zip(names, average, strict=True))
+    fits = all(isinstance(value, Tensor) and getattr(data[name], "shape", None) == value.shape
+               for name, value in pairs.items())  # fmt: skip
+    return {**data, **pairs} if fits else data

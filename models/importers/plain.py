@@ -1,0 +1,82 @@
+"""Pieces of generators without styles: batch norm folded into convolutions, gated units, noise."""
+
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+
+from models.importers.graph import Graph, Value
+from models.importers.parts import Floats
+from models.importers.weights import Fetch, Weights
+
+NORM_TINY = 1e-5  # of torch's batch norm
+
+
+@dataclass(frozen=True)
+class Normed:
+    """A convolution and the batch norm after it, as one convolution."""
+
+    name: str
+    weight: Fetch  # (outputs, inputs, h, w)
+    bias: Fetch  # (outputs,)
+    scale: Fetch  # (outputs,), what the batch norm multiplies by
+    outputs: int
+
+
+def read_normed(
+    weights: Weights, name: str, raw: Fetch, outputs: int, norm: str, bias: Fetch | None = None
+) -> Normed:
+    """Return a convolution folded with the batch norm `norm`, as it is outside training."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    gain, shift, mean, variance = (weights.take(f"{norm}.{each}", outputs) for each in names)
+
+    def scale() -> Floats:
+        found: Floats = gain() / np.sqrt(variance() + np.float32(NORM_TINY))
+        return found
+
+    def whole() -> Floats:
+        before = bias() if bias is not None else np.float32(0)
+        folded: Floats = (before - mean()) * scale() + shift()
+        return folded
+
+    return Normed(name, lambda: raw() * scale()[:, None, None, None], whole, scale, outputs)
+
+
+def gate(graph: Graph, x: Value) -> Value:
+    """Return the gated linear unit of x (1, 2 C, H, W): its first half times the sigmoid of its second."""
+    value, opened = graph.nodes("Split", 2, x, axis=1, num_outputs=2)
+    return graph.node("Mul", value, graph.node("Sigmoid", opened))
+
+
+def add_noise(graph: Graph, x: Value, noise: str, side: int, strength: float, folded: Normed) -> Value:
+    """Return x with noise that lies between the convolution and the batch norm, which scales it too."""
+    grain = graph.to_picture(graph.input(noise, 1, 1, side, side))
+    share = graph.large(f"{folded.name}.noise", lambda: folded.scale()[:, None, None] * np.float32(strength))
+    return graph.node("Add", x, graph.node("Mul", grain, share))
+
+
+# The nearest upsampling copies each pixel four times, and a 3 x 3 convolution behind it adds up the weights
+# that fall on copies of the same pixel. Added up beforehand they are four convolutions of 2 x 2, one for
+# each phase of the output: the same sums with 16 products for 36.
+def convolve_doubled(graph: Graph, x: Value, name: str, weight: Fetch, bias: Fetch) -> Value:
+    """Return the 3 x 3 convolution of x (1, C, H, W) after its nearest upsampling by two."""
+    falls = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)  # (phase, pixel, tap)
+    shift = graph.large(f"{name}.bias", bias)
+
+    @cache
+    def summed() -> Floats:
+        found: Floats = np.einsum("pyr,qxc,oirc->pqoiyx", falls, falls, weight()).astype(np.float32)
+        return found
+
+    found = []
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        phase = graph.large(f"{name}.weight_{row}{column}", partial(_phase, summed, row, column))
+        found.append(graph.node("Conv", x, phase, shift, pads=[1 - row, 1 - column, row, column]))
+    x = graph.node("Concat", *found, axis=1)
+    return graph.node("DepthToSpace", x, blocksize=2, mode="DCR")
+
+
+def _phase(summed: Fetch, row: int, column: int) -> Floats:
+    """Return the weights of one phase."""
+    found: Floats = summed()[row, column]
+    return found

@@ -83,6 +83,7 @@ def collect(session: Session) -> dict[str, Any]:
         },
         "restarts": {worker.name: worker.restarts for worker in session.workers},
         "musician_repeats": session.state.musician.repeats,
+        "musician_kept": session.state.musician.kept,
         "warnings": list(session.warnings),
     }
 

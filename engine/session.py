@@ -16,7 +16,7 @@ from engine import hud, library, priority
 from engine.clock import Clock, monotonic_us
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import seen_at
-from engine.core.events import Event, Phrase, PhraseNote
+from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, PARAMETERS, SOUND
@@ -34,11 +34,10 @@ from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
 from engine.workers import generator, musician, sound
 from engine.workers.links import (
-    HEARD_NOTE_OFF,
-    HEARD_NOTE_ON,
-    HEARD_REQUEST,
+    PlayedReader,
     generator_link,
     musician_link,
+    pack_heard,
     pack_job,
     pack_sound,
     sound_link,
@@ -311,10 +310,7 @@ class Session:
                 self._echo(state, event)
         self._sent_sounds = len(state.sounds)
         for heard in state.heard[self._sent_heard :]:
-            tick, offset = divmod(heard.sample, TICK_SAMPLES)
-            kind = HEARD_REQUEST if heard.request else HEARD_NOTE_ON if heard.on else HEARD_NOTE_OFF
-            asked = (heard.request, heard.end_tick, heard.temperature)
-            self.musician.heard.push(tick, offset, kind, heard.note, heard.velocity, *asked)
+            self.musician.heard.push(*pack_heard(heard))
         self._sent_heard = len(state.heard)
 
     def _echo(self, state: ShowState, event: SoundEvent) -> None:
@@ -367,19 +363,13 @@ class Session:
             self.osc_out.send("/chladni/frames", (seen.due, seen.shown, seen.late, seen.held))
 
     def _phrases(self) -> None:
-        """Bring the musician's phrases in through the front door."""
-        notes: list[PhraseNote] = []
-        answering = 0
+        """Bring what the musician plays in through the front door."""
+        reader = PlayedReader()
         while not self.stop.is_set():
-            self.musician.phrases.wait(0.1)
-            for request, tick, offset, note, velocity, length in self.musician.phrases.pop_all():
-                if request != answering:
-                    answering, notes = request, []  # what a dead musician left unfinished is forgotten
-                if note >= 0:
-                    notes.append(PhraseNote(tick, offset, note, velocity, length))
-                else:
-                    self.inbox.put(self.clock.now(), MUSICIAN, Phrase(request, tuple(notes)))
-                    notes = []
+            self.musician.played.wait(0.1)
+            for record in self.musician.played.pop_all():
+                if (body := reader.take(record)) is not None:
+                    self.inbox.put(self.clock.now(), MUSICIAN, body)
 
     def _warn(self, problem: str | None) -> None:
         """Say a problem once, at once; the report says it again."""

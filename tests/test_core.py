@@ -18,7 +18,7 @@ from engine.core.jobs import SoundKind
 from engine.core.latent import FLASH_TICKS, frame_job, mix64
 from engine.core.parameters import EFFECTS, INDEX, PARAMETERS
 from engine.core.show import Show, parse
-from engine.core.state import MUSICIAN, PERFORMER, STAGE, ShowState, initial
+from engine.core.state import PERFORMER, STAGE, ShowState, initial
 from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 
@@ -303,61 +303,6 @@ def test_the_performer_steps_aside_and_comes_back() -> None:
 
 def musical(**changes: object) -> Show:
     return show(musician="piano", tempo={"bpm": 120}, **changes)
-
-
-def requests(states: list[ShowState]) -> list[tuple[int, int]]:
-    return [(h.request, h.sample // TICK_SAMPLES) for s in states for h in s.heard if h.request]
-
-
-def test_the_musician_goes_on_after_the_wait_on_a_beat_and_yields_to_a_key() -> None:
-    a_show = musical()
-    happened = {0: [("k", ev.NoteOn(1, 60, 0.5))], 60: [("k", ev.NoteOff(1, 60, 0.5))]}
-    states = run(a_show, 700, happened)
-    number, start = requests(states)[0]
-    assert start % 120 == 0, "a phrase begins on a beat"
-    assert start >= 60 + 2 * 120 - 1
-    notes = tuple(ev.PhraseNote(start + 13 * n, 7, 64 + n, 0.7, 40) for n in range(20))
-    state, heard = states[start - 10 - 1], []
-    for tick in range(start - 10, start + 200):
-        now = [Event(tick, 0, MUSICIAN, 0, ev.Phrase(number, notes))] if tick == start - 10 else []
-        if tick == start + 100:
-            now = [Event(tick, 0, "k", 1, ev.NoteOn(1, 50, 0.9))]
-        state = advance(a_show, state, now)
-        heard += [s for s in state.sounds if s.kind == SoundKind.NOTE_ON]
-    lane = next(n for n, lane in enumerate(state.lanes) if lane.source == MUSICIAN)
-    played = [s.sample - samples_from_ms(a_show.sound_ms) for s in heard if s.lane == lane]
-    assert 7 <= len(played) <= 9
-    assert all(sample < (start + 101) * TICK_SAMPLES for sample in played), "none after the key went down"
-    assert state.musician.plan == ()
-    assert not state.musician.playing
-    for _ in range(100):
-        state = advance(a_show, state, ())
-    assert [key.source for key in state.keys] == ["k"], "no note of the musician hangs"
-
-
-def test_a_silent_musician_has_its_last_phrase_repeated() -> None:
-    a_show = musical()
-    state, answered, repeated = initial(a_show), False, []
-    for tick in range(2400):
-        now = []
-        if not answered and state.musician.waiting:
-            start = state.musician.requested
-            notes = (ev.PhraseNote(start + 10, 0, 60, 0.5, 20), ev.PhraseNote(start + 70, 0, 67, 0.5, 20))
-            now, answered = [Event(tick, 0, MUSICIAN, 0, ev.Phrase(state.musician.request, notes))], True
-        state = advance(a_show, state, now)
-        repeated += [s.note for s in state.sounds if s.kind == SoundKind.NOTE_ON]
-    assert state.musician.repeats >= 5
-    assert repeated[:6] == [60, 67] * 3
-    assert len(state.musician.plan) < 20
-
-
-def test_a_stale_phrase_is_let_go() -> None:
-    a_show = musical()
-    states = run(a_show, 700)
-    number, start = requests(states)[0]
-    state = next(s for s in states if s.musician.request == number)
-    stale = Event(state.tick, 0, MUSICIAN, 0, ev.Phrase(number - 1, (ev.PhraseNote(start, 0, 60, 1.0, 9),)))
-    assert receive(a_show, state, stale).musician.plan == ()
 
 
 BODIES = st.one_of(

@@ -16,21 +16,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.events import PhraseNote
+from engine.core.events import Answers, Phrase, PhraseNote
+from engine.core.harmony import CLOSEST, FARTHEST, VOICES
+from engine.core.jobs import Ask, Heard
+from engine.core.scale import ALL
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.library import WEIGHTS
-from engine.workers.links import HEARD_NOTE_OFF, HEARD_NOTE_ON, HEARD_REQUEST, MusicianLink, musician_link
+from engine.workers.links import MusicianLink, PlayedReader, musician_link, pack_heard
 from engine.workers.musician import (
+    AT_ONCE,
     NOTES_PER_S,
     POLYPHONY,
+    REMEMBERED,
     REST_SAMPLES,
-    SHIFT_SAMPLES,
     Memory,
     Musician,
     MusicianConfig,
     Network,
     compose,
     generate,
+    plain,
     run,
 )
 from engine.workers.shared import SPAWN
@@ -55,6 +60,22 @@ def end_of(note: PhraseNote) -> int:
 def same(a: Memory, b: Memory) -> bool:
     arrays = zip((a.logits, *a.state), (b.logits, *b.state), strict=True)
     return all(np.array_equal(*pair) for pair in arrays) and (a.at, a.velocity) == (b.at, b.velocity)
+
+
+def ask(request: int, begin: int, end: int, temperature: float = 1.0, **wishes: object) -> Ask:
+    """Return what is asked for between two ticks."""
+    return replace(plain(request, begin, end, temperature), **wishes)  # type: ignore[arg-type]
+
+
+def play(musician: Musician, *notes: tuple[int, int, int]) -> None:
+    """Let the musician hear notes of (sample down, sample up, pitch)."""
+    for down, up, pitch in notes:
+        musician.hear(Heard(down, True, pitch, 0.7))
+        musician.hear(Heard(up, False, pitch, 0.0))
+
+
+def memory_of(musician: Musician, sample: int) -> Memory:
+    return musician._memory(sample)
 
 
 def check_music(notes: list[PhraseNote], begin: int, end: int) -> None:
@@ -84,20 +105,27 @@ def test_it_plays_on_its_own_the_same_for_the_same_seed() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    seed=st.integers(0, 2**64 - 1), temperature=st.floats(0.0, 4.0), begin=st.integers(0, 2**40),
-    ticks=st.integers(1, 1500), scale=st.floats(0.0, 50.0),
+    seed=st.integers(0, 2**64 - 1), temperature=st.floats(0.0, 4.0), begin=st.integers(0, 2**32),
+    ticks=st.integers(1, 1500), scale=st.floats(0.0, 50.0), density=st.sampled_from([0.0, 0.5, 8.0]),
+    allowed=st.integers(0, ALL), low=st.integers(0, 90),
 )  # fmt: skip
 def test_whatever_the_network_wishes_the_phrase_is_music(
-    network: Network, seed: int, temperature: float, begin: int, ticks: int, scale: float
-) -> None:
+    network: Network, seed: int, temperature: float, begin: int, ticks: int, scale: float, density: float,
+    allowed: int, low: int,
+) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     wishes = (scale * rng.standard_normal(388)).astype(np.float32)
-    memory = replace(network.fresh(), logits=wishes, at=begin, quiet_from=begin)
-    end, steps = begin + ticks * TICK_SAMPLES, network.steps
-    notes, after = compose(network, memory, end, temperature, rng)
+    memory = replace(network.fresh(), logits=wishes)
+    memory = replace(memory, at=float(begin * TICK_SAMPLES), quiet_from=float(begin * TICK_SAMPLES))
+    asked = ask(1, begin, begin + ticks, temperature, density=density, scale=allowed, low=low, high=low + 30)
+    begin, end, steps = begin * TICK_SAMPLES, (begin + ticks) * TICK_SAMPLES, network.steps
+    notes, moments = compose(network, memory, asked, rng)
     check_music(notes, begin, end)
     assert all(end_of(note) <= max(end, start_of(note) + SAMPLE_RATE // 50) + TICK_SAMPLES for note in notes)
-    assert after.at == end
+    assert all(low <= note.note <= low + 30 and allowed >> note.note % 12 & 1 for note in notes)
+    assert not density or len(notes) <= AT_ONCE + 1 + density * (end - begin) / SAMPLE_RATE
+    assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
+    assert sum(moment.strikes for moment in moments) == len(notes)
     assert network.steps - steps < 600
 
 
@@ -106,72 +134,107 @@ def test_a_rest_ends(network: Network) -> None:
     wishes[256:356] = 60.0  # nothing but time shifts
     rested = replace(network.fresh(), logits=wishes, at=48_000, quiet_from=48_000 - REST_SAMPLES)
     for seed in range(5):
-        notes, _ = compose(network, rested, 96_000, 1.0, np.random.default_rng(seed))
+        notes, _ = compose(network, rested, ask(1, 240, 480), np.random.default_rng(seed))
         assert start_of(notes[0]) == 48_000
 
 
 def test_phrases_follow_each_other_and_its_first_note_comes_on_the_beat(network: Network) -> None:
     musician = Musician(network, 5)
     for request in range(1, 9):
-        begin, end = request * PHRASE * TICK_SAMPLES, (request + 1) * PHRASE * TICK_SAMPLES
-        notes = musician.answer(request, begin, end, 0.95)
-        check_music(notes, begin, end)
-        assert musician._memory.at == end
+        begin, end = request * PHRASE, (request + 1) * PHRASE
+        notes = musician.answer(ask(request, begin, end, 0.95))
+        check_music(notes, begin * TICK_SAMPLES, end * TICK_SAMPLES)
         if request == 1:
-            assert start_of(notes[0]) == begin  # it has waited long enough
+            assert start_of(notes[0]) == begin * TICK_SAMPLES  # it has waited long enough
 
 
 def test_what_the_performer_plays_changes_the_answer(network: Network) -> None:
     answers = []
     for pitches in ((60, 64, 67), (61, 66, 70), (60, 64, 67)):
         musician = Musician(network, 5)
-        for number, pitch in enumerate(pitches):
-            musician.hear(number * 12_000, True, pitch, 0.7)
-            musician.hear(number * 12_000 + 9_000, False, pitch, 0.0)
-        answers.append(musician.answer(1, 96_000, 192_000, 1.0))
+        play(musician, *((n * 12_000, n * 12_000 + 9_000, pitch) for n, pitch in enumerate(pitches)))
+        answers.append(musician.answer(ask(1, 480, 960)))
     assert answers[0] == answers[2] != answers[1]
 
 
 def test_time_is_heard_in_steps_of_ten_milliseconds_without_drift(network: Network) -> None:
     memory = network.fresh()
     for number in range(1, 400):  # 6.7 ms apart
-        memory = network.hear(memory, number * 320, number % 2 == 1, 60, 0.5)
-        assert abs(memory.at - number * 320) <= SHIFT_SAMPLES / 2
+        memory = network.hear(memory, number * 320, 60 if number % 2 else 188, 372)
+        assert abs(memory.at - number * 320) <= network.shift_samples / 2
 
 
-def test_phrases_that_nobody_will_hear_are_forgotten(network: Network) -> None:
-    cut, plain = Musician(network, 1), Musician(network, 1)
-    for musician in (cut, plain):
-        musician.hear(0, True, 60, 0.8)
-        musician.hear(20_000, False, 60, 0.0)
-    cut.answer(1, 60_000, 120_000, 1.0)
-    cut.answer(2, 120_000, 180_000, 1.0)
-    for musician in (cut, plain):
-        musician.hear(50_000, True, 62, 0.8)
-    assert same(cut._memory, plain._memory)
+def test_a_phrase_anew_is_as_if_what_it_replaces_had_never_been(network: Network) -> None:
+    """The first two notes are heard alike; of what was promised only what comes before the new one stays."""
+    first, second = (0, 20_000, 60), (50_000, 55_000, 62)
+    cut, fresh = Musician(network, 1), Musician(network, 1)
+    play(cut, first)
+    cut.answer(ask(1, 300, 600))
+    cut.answer(ask(2, 600, 900))
+    play(cut, second)
+    play(fresh, first, second)
+    assert same(memory_of(cut, 55_000), memory_of(fresh, 55_000))
+    assert cut.answer(ask(3, 290, 600)) == fresh.answer(ask(3, 290, 600))
 
-    begun, one = Musician(network, 1), Musician(network, 1)
-    for musician in (begun, one):
-        musician.answer(1, 60_000, 120_000, 1.0)
-    begun.answer(2, 120_000, 180_000, 1.0)
-    for musician in (begun, one):
-        musician.hear(90_000, True, 62, 0.8)
-    assert same(begun._memory, one._memory)
-    assert not same(begun._memory, plain._memory)
+    kept, plain_one = Musician(network, 1), Musician(network, 1)
+    for musician in (kept, plain_one):
+        musician.answer(ask(1, 300, 600))
+    kept.answer(ask(2, 600, 900))
+    for musician in (kept, plain_one):
+        play(musician, (90_000, 91_000, 62))
+    assert kept.answer(ask(3, 600, 900)) == plain_one.answer(ask(3, 600, 900))
+    assert kept.answer(ask(4, 450, 700)) != plain_one.answer(ask(4, 700, 950))
+
+
+def test_it_knows_what_it_promised_when_the_performer_comes_between(network: Network) -> None:
+    """Notes of both are one row in time: heard in one go they leave the same memory."""
+    musician = Musician(network, 3)
+    promised = musician.answer(ask(1, 300, 900))
+    play(musician, (70_000, 75_000, 64), (100_000, 101_000, 65))
+    row = [moment for moment in musician._moments if moment.event >= 0]
+    assert [moment.at for moment in row] == sorted(moment.at for moment in row)
+    assert len(row) == 2 * len(promised) + 4
+    memory_of(musician, 900 * TICK_SAMPLES)
+    assert all(moment.memory is not None for moment in row)
+
+
+def test_however_long_it_plays_it_remembers_no_more(network: Network) -> None:
+    musician = Musician(network, 1)
+    for request in range(1, 120):
+        musician.answer(ask(request, 200 * request, 200 * request + 200, 1.3))
+        musician.hear(Heard(200 * request * TICK_SAMPLES + 30, True, 60, 0.5))
+        musician.hear(Heard(200 * request * TICK_SAMPLES + 500, False, 60, 0.0))
+    assert len(musician._moments) <= REMEMBERED
+
+
+def test_answers_for_every_note_that_may_come(network: Network) -> None:
+    musician = Musician(network, 2)
+    play(musician, (0, 9000, 72), (10_000, 19_000, 76))
+    major = sum(1 << step for step in (0, 2, 4, 5, 7, 9, 11))
+    answers = musician.answers(ask(1, 100, 100, answers=True, scale=major))
+    assert answers == musician.answers(ask(1, 100, 100, answers=True, scale=major))
+    assert len(answers) == 12
+    for pitch_class, steps in enumerate(answers):
+        note = next(n for n in range(70, 82) if n % 12 == pitch_class)
+        assert 1 <= len(steps) <= VOICES
+        assert all(CLOSEST <= step <= FARTHEST for step in steps)
+        assert all(major >> (note - step) % 12 & 1 for step in steps)
+    assert len({tuple(steps) for steps in answers}) > 3, "what it sings depends on the note"
 
 
 def test_a_broken_memory_is_counted_and_begun_anew() -> None:
     network = Network(FOLDER)
     broken = replace(network.fresh(), state=tuple(np.full_like(s, np.nan) for s in network.fresh().state))
-    notes, after = compose(network, broken, 4 * SAMPLE_RATE, 1.0, np.random.default_rng(0))
+    notes, (moment,) = compose(network, broken, ask(1, 0, 960), np.random.default_rng(0))
     assert notes == []
     assert network.errors == 1
-    assert np.isfinite(after.logits).all()
+    assert moment.memory is not None
+    assert np.isfinite(moment.memory.logits).all()
     musician = Musician(network, 1)
-    musician._memory = replace(broken, at=0)
-    musician.hear(1000, True, 60, 0.5)
+    musician._moments[0].memory = broken
+    musician.hear(Heard(1000, True, 60, 0.5))
     assert network.errors == 2
-    assert musician.answer(1, 48_000, 96_000, 1.0)
+    assert musician.answer(ask(1, 240, 480))
 
 
 @pytest.fixture
@@ -198,35 +261,38 @@ def until(true: object, seconds: float) -> None:
         time.sleep(0.005)
 
 
-def phrase_of(link: MusicianLink, request: int, start: int) -> list[PhraseNote]:
-    """Ask for a phrase of two beats and wait for all of it."""
-    assert link.heard.push(start, 0, HEARD_REQUEST, -1, 0.0, request, start + PHRASE, 1.0)
-    notes: list[PhraseNote] = []
-    deadline = time.monotonic() + 10.0
+def answer_of(link: MusicianLink, asked: Ask) -> Phrase | Answers:
+    """Ask, and wait for all of the answer."""
+    assert link.heard.push(*pack_heard(asked))
+    reader, deadline = PlayedReader(), time.monotonic() + 10.0
     while time.monotonic() < deadline:
-        link.phrases.wait(0.1)
-        for answered, tick, offset, note, velocity, length in link.phrases.pop_all():
-            assert answered == request
-            if note == -1:
-                return notes
-            notes.append(PhraseNote(tick, offset, note, velocity, length))
-    raise AssertionError(f"request {request} was not answered")
+        link.played.wait(0.1)
+        for record in link.played.pop_all():
+            if (body := reader.take(record)) is not None:
+                assert body.request == asked.request
+                return body
+    raise AssertionError(f"request {asked.request} was not answered")
 
 
 def test_its_process_hears_and_answers(link: MusicianLink, worker: BaseProcess) -> None:
-    for number in range(8):
-        assert link.heard.push(30 * number, 17, HEARD_NOTE_ON, 60 + number, 0.6, 0, 0, 0.0)
-        assert link.heard.push(30 * number + 25, 3, HEARD_NOTE_OFF, 60 + number, 0.0, 0, 0, 0.0)
     twin = Musician(Network(FOLDER), 9)
     for number in range(8):
-        twin.hear(30 * number * TICK_SAMPLES + 17, True, 60 + number, 0.6)
-        twin.hear((30 * number + 25) * TICK_SAMPLES + 3, False, 60 + number, 0.0)
+        for heard in (
+            Heard(6000 * number + 17, True, 60 + number, 0.6),
+            Heard(6000 * number + 5003, False, 60 + number, 0.0),
+        ):
+            assert link.heard.push(*pack_heard(heard))
+            twin.hear(heard)
     for request in range(1, 11):
         start = 600 + request * PHRASE
-        notes = phrase_of(link, request, start)
-        begin, end = start * TICK_SAMPLES, (start + PHRASE) * TICK_SAMPLES
-        check_music(notes, begin, end)
-        assert notes == twin.answer(request, begin, end, 1.0)
+        asked = ask(request, start, start + PHRASE)
+        phrase = answer_of(link, asked)
+        assert isinstance(phrase, Phrase)
+        check_music(list(phrase.notes), start * TICK_SAMPLES, (start + PHRASE) * TICK_SAMPLES)
+        assert list(phrase.notes) == twin.answer(asked)
+    answers = answer_of(link, ask(3, start, start, answers=True))
+    assert isinstance(answers, Answers)
+    assert [list(steps) for steps in answers.semitones] == twin.answers(ask(3, start, start, answers=True))
     until(lambda: link.board["phrases"] == 10.0, 1.0)
     assert 0.0 < link.board["step_us"] < 1e5
     assert link.board["errors"] == 0.0
@@ -238,12 +304,13 @@ def test_its_process_hears_and_answers(link: MusicianLink, worker: BaseProcess) 
 def test_its_process_survives_nonsense_and_ctrl_c(link: MusicianLink, worker: BaseProcess) -> None:
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGINT)
-    link.heard.push(0, 0, HEARD_NOTE_ON, 9999, 0.5, 0, 0, 0.0)
+    link.heard.push(*pack_heard(Heard(0, True, 60, float("nan"))))
     until(lambda: link.board["errors"] == 1.0, 5.0)
-    link.heard.push(900, 0, HEARD_REQUEST, -1, 0.0, 1, 100, 1.0)  # ends before it begins
-    until(lambda: link.board["phrases"] == 1.0, 5.0)
-    assert [record[3] for record in link.phrases.pop_all()] == [-1]
-    check_music(phrase_of(link, 2, 900), 900 * TICK_SAMPLES, (900 + PHRASE) * TICK_SAMPLES)
+    assert answer_of(link, ask(1, 900, 100)) == Phrase(1, 1, ()), "it ends before it begins"
+    assert answer_of(link, ask(1, 900, 1200, scale=0)) == Phrase(1, 1, ()), "no note is allowed"
+    phrase = answer_of(link, ask(2, 900, 900 + PHRASE))
+    assert isinstance(phrase, Phrase)
+    check_music(list(phrase.notes), 900 * TICK_SAMPLES, (900 + PHRASE) * TICK_SAMPLES)
     link.board["stop"] = 1.0
     worker.join(5.0)
     assert worker.exitcode == 0

@@ -142,6 +142,9 @@ def test_commands() -> None:
     assert bodies("/chladni/note", (1, 60, 1.0)) == [NoteOn(1, 60, 1.0)]
     assert bodies("/chladni/note", (1, 60, 0)) == [NoteOff(1, 60, 0.5)]
     assert bodies("/chladni/parameter/walk.speed", (2,)) == [Control("/chladni/parameter/walk.speed", 2.0)]
+    mode = "/chladni/parameter/musician.mode"
+    assert bodies(mode, ("duet",)) == [Control(mode, 3.0)]
+    assert bodies(mode, ("none",)) == bodies("/chladni/parameter/psi", ("duet",)) == []
 
 
 @pytest.mark.parametrize(

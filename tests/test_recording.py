@@ -23,7 +23,7 @@ SHOW = Show(title="test", musician=None)
 EVENTS = (
     Event(3, -17, "midi:a b", 0, NoteOn(1, 60, 0.1)),
     Event(3, 0, "osc", 1, Control("/osc/fader", 1 / 3)),
-    Event(5, 199, "musician", 2, Phrase(4, (PhraseNote(9, 3, 64, 0.5, 20),))),
+    Event(5, 199, "musician", 2, Phrase(4, 1, (PhraseNote(9, 3, 64, 0.5, 20),))),
     Event(9, 1, "midi:a b", 3, NoteOff(1, 60, 0.0)),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core import cast, cues, events, latent, music, patch, transport
+from engine.core import cast, cues, duet, events, latent, music, patch, plan, transport
 from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
@@ -13,6 +13,7 @@ from engine.core.show import Show
 from engine.core.state import MUSICIAN, NEVER, PERFORMER, STAGE, ShowState
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
+_CLOCKS: Final = (events.ClockPulse, events.LinkBeat)  # nobody plays these
 _SOUND_LEVELS: Final = tuple(INDEX[parameter.name] for parameter in SOUND)
 
 
@@ -32,9 +33,9 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     if event.source == PERFORMER:
         if not attracting(show, state):
             return state
-    elif event.source not in (MUSICIAN, STAGE) and not isinstance(event.body, events.ClockPulse):
+    elif event.source not in (MUSICIAN, STAGE) and not isinstance(event.body, _CLOCKS):
         if attracting(show, state):
-            state = music.release(show, state, PERFORMER, event.sample)
+            state = duet.let_go(show, state, PERFORMER, event.sample)
         state = replace(state, live_tick=state.tick)
     try:
         return _HANDLERS[type(event.body)](show, state, event, event.body)
@@ -51,9 +52,9 @@ def close(show: Show, state: ShowState) -> ShowState:
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
         state = _feed_beat(show, state)
         state = _sound_levels(show, latent.wander(show, state), before)
-        state = music.plan_on(show, state)
+        state = plan.plan_on(show, music.thin(show, state))
     if state.musician.plan or state.musician.sounding:
-        state = music.play_on(show, state)
+        state = plan.play_on(show, state)
     return replace(state, tick=state.tick + 1)
 
 
@@ -63,7 +64,7 @@ def next_due(show: Show, state: ShowState) -> int:
     Until then nothing but an event can make sound or picture, and the ticks between may be closed together.
     """
     frame = state.tick + show.frame_ticks - state.tick % show.frame_ticks
-    return min(frame, music.next_due(state))
+    return min(frame, plan.next_due(state))
 
 
 def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowState:
@@ -118,13 +119,13 @@ def _of_lane(kind: SoundKind, value: Callable[[Any], float], note: Callable[[Any
 
 
 _HANDLERS: Final[dict[type, Handler]] = {
-    events.NoteOn: lambda show, state, event, body: music.note_on(
+    events.NoteOn: lambda show, state, event, body: duet.key_down(
         show, state, event.source, body, event.sample
     ),
-    events.NoteOff: lambda show, state, event, body: music.note_off(
+    events.NoteOff: lambda show, state, event, body: duet.key_up(
         show, state, event.source, body, event.sample
     ),
-    events.Release: lambda show, state, event, body: music.release(show, state, event.source, event.sample),
+    events.Release: lambda show, state, event, body: duet.let_go(show, state, event.source, event.sample),
     events.Bend: _of_lane(SoundKind.BEND, lambda body: body.semitones, lambda body: -1),
     events.Pressure: _of_lane(SoundKind.PRESSURE, lambda body: body.value, lambda body: body.note),
     events.Timbre: _of_lane(SoundKind.TIMBRE, lambda body: body.value, lambda body: -1),
@@ -141,8 +142,12 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Tap: lambda show, state, event, body: transport.tap(state, event.sample),
     events.Go: lambda show, state, event, body: cues.go(show, state),
     events.Back: lambda show, state, event, body: cues.go(show, state, -1),
-    events.Phrase: lambda show, state, event, body: music.take_phrase(state, body),
     events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),
     events.Enter: lambda show, state, event, body: cast.enter(state, body),
     events.Refuse: lambda show, state, event, body: cast.refuse(state, body),
+    events.Phrase: lambda show, state, event, body: plan.take_phrase(state, body),
+    events.Answers: lambda show, state, event, body: duet.take_answers(state, body),
+    events.LinkBeat: lambda show, state, event, body: transport.link(
+        state, event.sample, body.beat, body.bpm
+    ),
 }

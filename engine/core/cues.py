@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from engine.core import cast
-from engine.core.parameters import INDEX
+from engine.core.parameters import INDEX, PARAMETERS
 from engine.core.show import Show
 from engine.core.state import NEVER, Fade, ShowState
 from engine.core.units import TICKS_PER_SECOND
@@ -17,10 +17,7 @@ def go(show: Show, state: ShowState, step: int = 1) -> ShowState:
     cue = show.cue[index]
     ticks = round(cue.fade_s * TICKS_PER_SECOND)
     moved = {INDEX[name]: level for name, level in cue.levels.items()}
-    fades = tuple(
-        Fade(parameter, state.bases[parameter], level, state.tick, ticks)
-        for parameter, level in moved.items()
-    )
+    fades = tuple(_fade(state, parameter, level, ticks) for parameter, level in moved.items())
     if cue.generator:
         state = cast.swap(show, state, cue.generator, cue.fade_s)
     follow_tick = NEVER if cue.follow_s is None else state.tick + round(cue.follow_s * TICKS_PER_SECOND)
@@ -30,6 +27,13 @@ def go(show: Show, state: ShowState, step: int = 1) -> ShowState:
         follow_tick=follow_tick,
         fades=(*(fade for fade in state.fades if fade.parameter not in moved), *fades),
         glides=tuple(item for item in state.glides if item.parameter not in moved),
+    )
+
+
+def _fade(state: ShowState, parameter: int, level: float, ticks: int) -> Fade:
+    """Return the way to a level; a choice jumps: there is nothing between two of them."""
+    return Fade(
+        parameter, state.bases[parameter], level, state.tick, 0 if PARAMETERS[parameter].choices else ticks
     )
 
 

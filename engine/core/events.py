@@ -144,9 +144,10 @@ class PhraseNote:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The musician answers `request` with its notes in the order of their starts."""
+    """The musician answers `request` with its notes on a channel, in the order of their starts."""
 
     request: int
+    channel: int
     notes: tuple[PhraseNote, ...]
 
 
@@ -176,10 +177,29 @@ class Refuse:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the musician would play at once under the next note, for each of the twelve pitch classes.
+
+    `semitones` has twelve tuples, C first, of distances below the note; `request` is the one it answers.
+    """
+
+    request: int
+    semitones: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBeat:
+    """The Ableton Link session is at `beat` at the time of the stamp, and runs at `bpm`."""
+
+    beat: float
+    bpm: float
+
+
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
-    | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase
-    | Swap | Enter | Refuse
+    | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase | Answers
+    | LinkBeat | Swap | Enter | Refuse
 )  # fmt: skip
 
 
@@ -216,7 +236,9 @@ def encode(body: Body) -> list[Any]:
     """Return `[kind, field, ...]`, ready for JSON."""
     if isinstance(body, Phrase):
         notes = [[getattr(note, name) for name in _FIELDS[PhraseNote]] for note in body.notes]
-        return ["Phrase", body.request, notes]
+        return ["Phrase", body.request, body.channel, notes]
+    if isinstance(body, Answers):
+        return ["Answers", body.request, [list(steps) for steps in body.semitones]]
     kind = type(body)
     return [kind.__name__, *(getattr(body, name) for name in _FIELDS[kind])]
 
@@ -227,12 +249,25 @@ def decode(data: Any) -> Body:
         raise ValueError(f"no event of a known kind: {str(data)[:80]}")
     kind, values = KINDS[data[0]], data[1:]
     if kind is Phrase:
-        if len(values) != 2 or not isinstance(values[1], list):
-            raise ValueError("a Phrase needs a request and a list of notes")
-        notes = tuple(PhraseNote(*_checked(PhraseNote, note)) for note in values[1])
-        return Phrase(_checked(Phrase, [values[0], ()])[0], notes)
+        if len(values) != 3 or not isinstance(values[2], list):
+            raise ValueError("a Phrase needs a request, a channel and a list of notes")
+        notes = tuple(PhraseNote(*_checked(PhraseNote, note)) for note in values[2])
+        request, channel, _ = _checked(Phrase, [*values[:2], ()])
+        return Phrase(request, channel, notes)
+    if kind is Answers:
+        return _answers(values)
     body: Body = kind(*_checked(kind, values))
     return body
+
+
+def _answers(values: list[Any]) -> Answers:
+    request, lists = values if len(values) == 2 else (None, None)
+    if not isinstance(lists, list) or len(lists) != 12:
+        raise ValueError("Answers need a request and twelve lists of semitones")
+    for steps in lists:
+        if not isinstance(steps, list) or not all(type(step) is int and 0 <= step <= 127 for step in steps):
+            raise ValueError(f"Answers.semitones are to be lists of 0 to 127, found {str(steps)[:40]}")
+    return Answers(_checked(Answers, [request, ()])[0], tuple(tuple(steps) for steps in lists))
 
 
 _RANGES = {  # of the fields that have one
@@ -245,6 +280,8 @@ _RANGES = {  # of the fields that have one
     "offset": (-(1 << 48), 1 << 48),
     "length_ticks": (0, 1 << 32),
     "fade_ticks": (0, 1 << 32),
+    "beat": (-(1 << 48), 1 << 48),
+    "bpm": (1.0, 1000.0),
 }
 
 

@@ -37,6 +37,42 @@ class SoundEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """A note of the performer's, told to the musician; `drum` tells that it is played on the drums."""
+
+    sample: int
+    on: bool
+    note: int
+    velocity: float
+    drum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the musician is asked for: a phrase from `start_tick` to `end_tick`, or answers to the next note.
+
+    `density` is in notes a second, 0 for as many as it likes; `style` as the parameter; `low` and `high` are
+    the lowest and highest note; `scale` the pitch classes that it may play, as a set of bits, and
+    `pitch_classes` their weights, all 0 for as it likes; `beat` is the beat at `start_tick`.
+    """
+
+    request: int
+    start_tick: int
+    end_tick: int
+    answers: bool
+    temperature: float
+    top_p: float
+    density: float
+    style: float
+    low: int
+    high: int
+    scale: int
+    beat: float
+    bpm: float
+    pitch_classes: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameJob:
     """One picture to be made.
 

@@ -6,7 +6,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A thing that can be moved. `default` lies in `minimum`..`maximum`, all in `unit`."""
+    """A thing that can be moved. `default` lies in `minimum`..`maximum`, all in `unit`.
+
+    Where there are `choices`, the level is the number of one of them, from 0; it jumps and does not fade.
+    """
 
     name: str
     minimum: float
@@ -14,6 +17,11 @@ class Parameter:
     default: float
     unit: str
     meaning: str
+    choices: tuple[str, ...] = ()
+
+
+def _choice(name: str, choices: tuple[str, ...], meaning: str) -> Parameter:
+    return Parameter(name, 0.0, len(choices) - 1.0, 0.0, "", meaning, choices)
 
 
 DIRECTIONS: Final = 10  # principal components of w offered as knobs (GANSpace, Harkonen et al. 2020)
@@ -95,15 +103,43 @@ SOUND: Final = (
     Parameter("sound.space", 0.0, 1.0, 0.25, "", "share of the reverberation"),
 )
 
+MODES: Final = ("continue", "call and response", "accompany", "duet", "harmonise", "solo")
+SCALES: Final = (
+    "free", "followed", "major", "minor", "harmonic minor", "dorian", "phrygian", "lydian", "mixolydian",
+    "pentatonic", "minor pentatonic", "blues", "whole tone",
+)  # fmt: skip
+KEYS: Final = ("followed", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+
 MUSICIAN: Final = (
     Parameter("musician", 0.0, 1.0, 1.0, "", "above one half the musician plays along"),
+    _choice("musician.mode", MODES, "how the two play together"),
     Parameter("musician.temperature", 0.2, 1.6, 0.95, "", "of its sampling"),
-    Parameter("musician.wait", 0.5, 16.0, 2.0, "beats", "silence of the performer after which it goes on"),
+    Parameter("musician.top_p", 0.1, 1.0, 0.95, "", "only the likeliest events that together are so likely"),
+    Parameter("musician.density", 0.0, 24.0, 0.0, "notes/s", "how much it plays; at 0 as it likes"),
+    Parameter("musician.register", 24.0, 96.0, 60.0, "note", "middle of the four octaves that it plays in"),
+    Parameter("musician.dynamics", 0.0, 1.5, 0.9, "", "scale of its velocities"),
+    Parameter("musician.swing", 0.0, 1.0, 0.0, "", "delay of the middle of the beat: 1 is a triplet's"),
     Parameter("musician.quantise", 0.0, 1.0, 0.5, "", "pull of its notes to the sixteenths of the beat"),
-    Parameter("musician.velocity", 0.0, 1.5, 0.9, "", "scale of its velocities"),
+    _choice("musician.scale", SCALES, "the notes that it may play; followed: major or minor, as played"),
+    _choice("musician.key", KEYS, "the tonic of the scale; followed: of what is played"),
+    Parameter("musician.rest", 0.0, 1.0, 0.0, "", "how likely it rests for a phrase of two beats"),
+    Parameter(
+        "musician.style", 0.0, 8.0, 0.0, "", "of the model's styles: 0 none, fractions lie between two"
+    ),
+    Parameter("musician.wait", 0.5, 16.0, 2.0, "beats", "silence of the performer that ends a turn"),
+    Parameter("musician.bars", 1.0, 8.0, 2.0, "bars", "length of a call, and of a response"),
+    Parameter("musician.lookahead", 2.0, 16.0, 4.0, "beats", "how far ahead it plans"),
+    Parameter("musician.commit", 0.25, 8.0, 1.0, "beats", "how far ahead its plan can no longer change"),
 )
 
 PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN)
 INDEX: Final = {parameter.name: index for index, parameter in enumerate(PARAMETERS)}
+
+
+def level_named(name: str, choice: str) -> float | None:
+    """Return the level of a parameter's choice, or None where there is no such parameter or choice."""
+    choices = PARAMETERS[INDEX[name]].choices if name in INDEX else ()
+    return float(choices.index(choice)) if choice in choices else None
+
 
 INSTRUMENTS: Final = ("piano", "pad", "pluck", "bass", "drums")  # of the numpy synth, and a part's names

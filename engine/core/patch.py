@@ -67,6 +67,8 @@ def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
 
 def glide(state: ShowState, index: int, level: float, share: float) -> ShowState:
     """Return the state with a parameter on its way to `level`; the latest input wins over fades (LTP)."""
+    if PARAMETERS[index].choices:
+        level, share = (clamp(index, level) + 0.5) // 1.0, 1.0
     return replace(
         state,
         glides=(

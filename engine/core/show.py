@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.parameters import INDEX, INSTRUMENTS, NETWORKS, PARAMETERS
+from engine.core.parameters import INDEX, INSTRUMENTS, NETWORKS, PARAMETERS, level_named
 from engine.core.units import TICKS_PER_SECOND
 
 
@@ -25,6 +25,17 @@ def _parameter_name(name: str) -> str:
         near = get_close_matches(name, INDEX, 1)
         raise ValueError(f"no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return name
+
+
+def _level(name: str, level: Any) -> Any:
+    if not isinstance(level, str):
+        return level
+    choices = PARAMETERS[INDEX[_parameter_name(name)]].choices
+    if level not in choices:
+        near = get_close_matches(level, choices, 1)
+        right = f"did you mean {near[0]!r}?" if near else f"it is to be {', '.join(choices) or 'a number'}"
+        raise ValueError(f"{name} = {level!r}: {right}")
+    return level_named(name, level)
 
 
 class Part(_Table):
@@ -118,7 +129,17 @@ class Cue(_Table):
     fade_s: float = Field(2.0, ge=0, le=3600)
     follow_s: float | None = Field(None, ge=0, le=86_400, description="GO by itself so long after this GO")
     generator: str | None = Field(None, description="a model that is to play from here, swapped in live")
-    levels: dict[str, float] = {}
+    levels: dict[str, float] = Field(
+        {}, json_schema_extra={"additionalProperties": {"type": ["number", "string"]}}
+    )
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _choices_by_name(cls, levels: Any) -> Any:
+        """Choices may be named: `"musician.mode" = "duet"`."""
+        if not isinstance(levels, dict):
+            return levels
+        return {name: _level(name, level) for name, level in levels.items()}
 
     @field_validator("levels")
     @classmethod

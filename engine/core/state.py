@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from engine.core.events import PhraseNote
-from engine.core.jobs import SoundEvent
+from engine.core.jobs import Ask, Heard, SoundEvent
 from engine.core.parameters import PARAMETERS
 from engine.core.show import Show
 
@@ -59,7 +59,8 @@ class Transport:
 
     `pulses` are the samples of the latest MIDI clock pulses (at most a beat of them), `taps` those of the
     latest taps; while `pulses` is not empty the MIDI clock leads. `located` tells that the position was
-    set, and that the next pulse is there.
+    set, and that the next pulse is there. `linked` is the sample of the latest beat of an Ableton Link
+    session, which leads for as long as such beats come.
     """
 
     running: bool
@@ -69,6 +70,7 @@ class Transport:
     pulses: tuple[int, ...] = ()
     taps: tuple[int, ...] = ()
     located: bool = False
+    linked: int = -(1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,39 +109,77 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
+class Hand:
+    """What one of the two, the performer or the musician, has played of late.
+
+    `note` is the last note (-1: none yet), `density` in notes a second over the last two, `low` the lowest
+    note, which creeps up to those above it.
+    """
+
+    note: int = -1
+    density: float = 0.0
+    low: float = 127.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tonality:
+    """How much of each pitch class the performer has played of late, C first, and the key that fits it."""
+
+    pitch_classes: tuple[float, ...] = (0.0,) * 12
+    tonic: int = 0
+    minor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sung:
+    """The notes that the musician sings under a key of the performer's, until that key goes up."""
+
+    source: str
+    channel: int
+    note: int
+    under: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Musician:
     """The musician as the core sees it.
 
-    `plan` holds the notes not yet begun, `sounding` those begun, as (end sample, note). `request` is the
-    number of the last phrase asked for, `waiting` whether its answer is still out, `planned` the tick up
-    to which phrases were asked for, `last_phrase` the notes of the latest answer with its first tick, to
-    be repeated when none comes. `heard_sample` is when the performer was last heard.
+    `plan` holds the notes not yet begun, `sounding` those begun, as (end sample, channel, note), both in
+    order. Notes that begin before tick `committed` can no longer be planned anew, `planned` is the tick up
+    to which there is a plan. Its `turn` lasts from one beat to another.
+
+    `request` is the number of the last phrase asked for, from tick `requested` to `ending`; `waiting` that
+    its answer is still out, `deadline` the tick at which the music goes on without it. `last_phrase` are
+    the notes of the latest answer with its first tick, to be repeated then, and `channel` the one they are
+    for; `repeats` counts repetitions, `kept` the plans that stayed as they were for want of an answer.
+
+    `heard_sample` is when the performer was last heard, `news` that a note of theirs is not in the plan
+    yet, `replanned` the tick of the latest plan anew. `asked` is the number of the last answers asked for,
+    `answers` what it would sing under each pitch class that may come next, `sung` what it sings.
     """
 
     playing: bool = False
     request: int = 0
     waiting: bool = False
     requested: int = 0
+    ending: int = 0
+    deadline: int = 0
     planned: int = 0
+    committed: int = 0
+    turn: tuple[float, float] = (0.0, 0.0)
     plan: tuple[PhraseNote, ...] = ()
-    sounding: tuple[tuple[int, int], ...] = ()
+    sounding: tuple[tuple[int, int, int], ...] = ()
+    channel: int = 1
     last_phrase: tuple[PhraseNote, ...] = ()
     last_start: int = 0
-    heard_sample: int = -(1 << 40)
     repeats: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the musician is told: a note of the performer, or, where `request` is above 0, a request."""
-
-    sample: int
-    on: bool
-    note: int
-    velocity: float
-    request: int = 0
-    end_tick: int = 0
-    temperature: float = 0.0
+    kept: int = 0
+    heard_sample: int = -(1 << 40)
+    news: bool = False
+    replanned: int = 0
+    asked: int = 0
+    answers: tuple[tuple[int, ...], ...] = ()
+    sung: tuple[Sung, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +188,9 @@ class ShowState:
 
     `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
     them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
-    goes to; `levels` are the results. `faults` counts events that could not be received. A sound event
-    names a lane by its place in `lanes`. `sounds` and `heard` are the jobs of the present tick.
+    goes to; `levels` are the results. `hands` are the performer's and the musician's, `tonality` is the
+    performer's. `faults` counts events that could not be received. A sound event names a lane by its place
+    in `lanes`. `sounds` and `heard` are the jobs of the present tick.
     """
 
     tick: int
@@ -165,13 +206,15 @@ class ShowState:
     walk: Walk
     strobe: Strobe
     musician: Musician
+    hands: tuple[Hand, Hand]
+    tonality: Tonality
     cue: int
     follow_tick: int
     live_tick: int
     cast: Cast
     faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[Heard | Ask, ...] = ()
 
     def digest(self) -> str:
         """Return a digest of every bit of the state (`repr` of a float is exact and portable)."""
@@ -190,5 +233,6 @@ def initial(show: Show) -> ShowState:
     return ShowState(
         tick=0, bases=bases, levels=bases, added=zeros, adding=zeros, fades=(), glides=(), keys=(), lanes=(),
         transport=Transport(True, show.tempo.bpm, 0, 0.0), walk=Walk(), strobe=Strobe(), musician=Musician(),
-        cue=-1, follow_tick=NEVER, live_tick=NEVER, cast=Cast(show.generator),
+        hands=(Hand(), Hand()), tonality=Tonality(), cue=-1, follow_tick=NEVER, live_tick=NEVER,
+        cast=Cast(show.generator),
     )  # fmt: skip

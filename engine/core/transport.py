@@ -1,4 +1,4 @@
-"""The transport: beats over samples, led by the tempo parameter, by taps or by MIDI clock."""
+"""The transport: beats over samples, led by the tempo parameter, taps, MIDI clock or Ableton Link."""
 
 from dataclasses import replace
 from typing import Final
@@ -13,6 +13,7 @@ PULSES_PER_BEAT: Final = 24  # MIDI 1.0, Timing Clock
 _CLOCK_LOST_SAMPLES: Final = SAMPLE_RATE // 2  # pulses slower than 5 bpm are no clock
 _TAP_LOST_SAMPLES: Final = 2 * SAMPLE_RATE
 _TAPS: Final = 5
+_LINK_LOST_SAMPLES: Final = 2 * SAMPLE_RATE  # it tells its beat at least once a second
 
 
 def beat_at(transport: Transport, sample: float) -> float:
@@ -80,6 +81,17 @@ def tap(state: ShowState, sample: int) -> ShowState:
     return _with_tempo(state, bpm)
 
 
+def link(state: ShowState, sample: int, beat: float, bpm: float) -> ShowState:
+    """Return the state with the transport where an Ableton Link session is; MIDI clock goes before it."""
+    transport = state.transport
+    if transport.pulses or sample < transport.linked:
+        return state
+    bpm = clamp(_TEMPO, bpm)
+    if bpm != transport.bpm or transport.linked + _LINK_LOST_SAMPLES < sample:
+        state = _with_tempo(state, bpm)
+    return replace(state, transport=replace(transport, bpm=bpm, sample=sample, beat=beat, linked=sample))
+
+
 def _with_tempo(state: ShowState, bpm: float) -> ShowState:
     bases = (*state.bases[:_TEMPO], bpm, *state.bases[_TEMPO + 1 :])
     levels = (*state.levels[:_TEMPO], bpm, *state.levels[_TEMPO + 1 :])
@@ -87,11 +99,14 @@ def _with_tempo(state: ShowState, bpm: float) -> ShowState:
 
 
 def keep_tempo(state: ShowState, sample: int) -> ShowState:
-    """Return the state with the tempo parameter taken up, unless MIDI clock leads.
+    """Return the state with the tempo parameter taken up, unless MIDI clock or Link leads.
 
-    A clock that is gone leaves its tempo to the parameter.
+    A clock that is gone leaves its tempo to the parameter. What moves the parameter while Link leads is told
+    to the session, whose new tempo then comes back as an event (`engine.io.link`).
     """
     transport = state.transport
+    if not transport.pulses and sample - transport.linked <= _LINK_LOST_SAMPLES:
+        return state
     if transport.pulses:
         if sample - transport.pulses[-1] <= _CLOCK_LOST_SAMPLES:
             return state

@@ -25,6 +25,7 @@ from engine.core.events import (
     Swap,
     Tap,
 )
+from engine.core.parameters import level_named
 from engine.io import osc_bytes
 
 Sink = Callable[[int, str, Body], None]
@@ -59,8 +60,8 @@ def bodies(address: str, arguments: Sequence[Any]) -> list[Body]:
     True and infinitum are 1, false is 0; strings, blobs, times, colours and nil say nothing. Under
     `/chladni/` are the commands go, back, tap, start, stop and continue (a button's release, with the
     argument 0, is none), `generator name`, `note channel note velocity` (a velocity of 0 to 1, or whole, 0
-    to 127) and `parameter/<name> value` in the parameter's own unit. Raise ValueError where a number is not
-    finite, or a note or a name is none.
+    to 127) and `parameter/<name> value` in the parameter's own unit, or the name of a choice. Raise
+    ValueError where a number is not finite, or a note or a name is none.
     """
     numbers = [number for number in arguments if isinstance(number, (int, float))]  # bool is an int
     if not all(map(isfinite, numbers)):
@@ -72,7 +73,11 @@ def bodies(address: str, arguments: Sequence[Any]) -> list[Body]:
     if address == _NOTE:
         return [_note(numbers)]
     if address.startswith(_PARAMETER):
-        return [Control(address, float(number)) for number in numbers[:1]]
+        named = [
+            level_named(address.removeprefix(_PARAMETER), arg) for arg in arguments if isinstance(arg, str)
+        ]
+        levels = [*numbers, *(level for level in named if level is not None)]
+        return [Control(address, float(level)) for level in levels[:1]]
     return [
         Control(f"/osc{address}:{place}" if place else f"/osc{address}", float(number))
         for place, number in enumerate(numbers)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from engine.core.jobs import FrameJob, SoundEvent, SoundKind
+from engine.core.events import Answers, Phrase, PhraseNote
+from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind
 from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
 from engine.workers.shared import Board, FrameStore, Ring
 
@@ -22,11 +23,12 @@ MIDI_OUT = "qi8s"
 # tick, frame, deadline_us, seeds a and b, style seed, noise seed, number of classes, then the floats
 _VECTORS = (MAX_CLASSES, DIRECTIONS, len(EFFECTS), len(TRANSFORM), BENDS * len(BEND), NETWORKS)
 FRAME_JOB = f"qqdQQQQi{1 + 3 + 2 + 1 + sum(_VECTORS)}d"
-# tick, offset, kind, note, value (velocity); for a request: request, end tick, temperature behind them
-HEARD = "qqiidqqd"
-HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_REQUEST = 0, 1, 2
-# request, tick, offset, note (-1: the phrase is complete), velocity, length in ticks
-PHRASE_NOTE = "qqqidq"
+# kind, then for a note: sample, note, velocity, whether on the drums; for what is asked: the fields of Ask
+HEARD = "iqid?qqqddddiiidd12d"
+HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_ASK = 0, 1, 2
+# kind, request, tick (of a note) or pitch class (of an answer), offset, note or semitones, velocity, length
+PLAYED = "iqqqidq"
+PLAYED_NOTE, PLAYED_ANSWER, PLAYED_PHRASE, PLAYED_ANSWERS = 0, 1, 2, 3  # the last two: it is complete
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then),
@@ -91,7 +93,7 @@ class MusicianLink:
     """Between the session and the musician worker."""
 
     heard: Ring
-    phrases: Ring
+    played: Ring
     board: Board
 
 
@@ -112,7 +114,7 @@ def generator_link(height: int, width: int, frames: int) -> GeneratorLink:
 
 def musician_link() -> MusicianLink:
     """Make the rings and the board of a musician worker."""
-    return MusicianLink(Ring(HEARD, 4096), Ring(PHRASE_NOTE, 4096), Board(MUSICIAN_CELLS))
+    return MusicianLink(Ring(HEARD, 4096), Ring(PLAYED, 4096), Board(MUSICIAN_CELLS))
 
 
 def pack_sound(event: SoundEvent, due_us: float) -> tuple[Any, ...]:
@@ -135,6 +137,53 @@ def unpack_text(record: Sequence[Any]) -> str:
     """Return the text of a record."""
     data: bytes = record[0]
     return data.rstrip(b"\0").decode(errors="ignore")
+
+
+def pack_heard(job: Heard | Ask) -> tuple[Any, ...]:
+    """Return the record of HEARD."""
+    if isinstance(job, Heard):
+        kind = HEARD_NOTE_ON if job.on else HEARD_NOTE_OFF
+        return (kind, job.sample, job.note, job.velocity, job.drum, *([0] * 12), *([0.0] * 12))
+    return (
+        HEARD_ASK, 0, 0, 0.0, job.answers, job.request, job.start_tick, job.end_tick,
+        job.temperature, job.top_p, job.density, job.style, job.low, job.high, job.scale,
+        job.beat, job.bpm, *job.pitch_classes,
+    )  # fmt: skip
+
+
+def unpack_heard(record: Sequence[Any]) -> Heard | Ask:
+    """Return the job of a record."""
+    kind, sample, note, velocity, flag, *asked = record
+    if kind != HEARD_ASK:
+        return Heard(sample, kind == HEARD_NOTE_ON, note, velocity, flag)
+    request, start_tick, end_tick, *wishes = asked[:12]
+    return Ask(request, start_tick, end_tick, flag, *(*wishes, tuple(asked[12:])))
+
+
+class PlayedReader:
+    """Puts what the musician's process sends back together; what a dead one left unfinished is forgotten."""
+
+    def __init__(self) -> None:
+        self._request = 0
+        self._notes: list[PhraseNote] = []
+        self._answers: list[tuple[int, int]] = []
+
+    def take(self, record: Sequence[Any]) -> Phrase | Answers | None:
+        """Return the event that is complete with this record of PLAYED, or None."""
+        kind, request, tick, offset, note, velocity, length = record
+        if request != self._request:
+            self._request, self._notes, self._answers = request, [], []
+        if kind == PLAYED_NOTE:
+            self._notes.append(PhraseNote(tick, offset, note, velocity, length))
+        elif kind == PLAYED_ANSWER:
+            self._answers.append((tick, note))
+        elif kind == PLAYED_PHRASE:
+            notes, self._notes = tuple(self._notes), []
+            return Phrase(request, note, notes)
+        else:
+            answers, self._answers = self._answers, []
+            return Answers(request, tuple(tuple(s for at, s in answers if at == n) for n in range(12)))
+        return None
 
 
 def pack_job(job: FrameJob, frame: int, deadline_us: float) -> tuple[Any, ...]:

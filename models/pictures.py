@@ -1,6 +1,7 @@
 """Reads a folder of pictures for training: checked whole, cropped square, scaled, with their classes."""
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 FEWEST = 16  # one batch
+HELD_BACK = 8  # one picture in so many is held back
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Pictures:
     pixels: torch.Tensor  # uint8 (count, 3, size, size)
     labels: torch.Tensor  # float32, one-hot, (count, classes); classes may be 0
     classes: tuple[str, ...]
+    held: torch.Tensor  # bool (count,): held back for judging
 
 
 def read(folder: Path, size: int, column: str | None = None) -> Pictures:
@@ -47,7 +50,20 @@ def read(folder: Path, size: int, column: str | None = None) -> Pictures:
         raise ValueError("\n".join(wrong[:20]) + more)
     classes = tuple(sorted(set(names))) if column else ()
     labels = np.array([[name == known for known in classes] for name in names], np.float32)
-    return Pictures(torch.from_numpy(pixels), torch.from_numpy(labels).reshape(len(paths), -1), classes)
+    held = torch.tensor([is_held_back(path) for path in paths])
+    return Pictures(torch.from_numpy(pixels), torch.from_numpy(labels).reshape(len(paths), -1), classes, held)
+
+
+def training(all_of_them: Pictures) -> Pictures:
+    """Return the pictures that are not held back."""
+    kept = ~all_of_them.held
+    pixels, labels = all_of_them.pixels[kept], all_of_them.labels[kept]
+    return Pictures(pixels, labels, all_of_them.classes, all_of_them.held[kept])
+
+
+def is_held_back(path: Path) -> bool:
+    """Tell whether a picture is held back: by the hash of its name, so whatever else is in the folder."""
+    return hashlib.sha256(path.name.encode()).digest()[0] % HELD_BACK == 0
 
 
 def _square(path: Path, size: int) -> np.ndarray:

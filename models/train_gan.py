@@ -105,7 +105,7 @@ def train(
     `out` receives the checkpoint and the sample sheets. ValueError where the pictures or the checkpoint
     won't do. With `steps`, an interrupted run that is resumed ends with the weights of an uninterrupted one.
     """
-    data = pictures.read(images, size, label)
+    data = pictures.training(pictures.read(images, size, label))
     shape = Shape(size, len(data.classes))
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)

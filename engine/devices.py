@@ -25,7 +25,7 @@ MODULES: Final = {
     "numpy": "numpy", "onnxruntime": "onnxruntime", "pydantic": "pydantic", "pygame": "pygame",
     "mido": "mido", "python-osc": "pythonosc", "opencv-python-headless": "cv2", "av": "av",
     "psutil": "psutil", "miniaudio": "miniaudio", "moderngl": "moderngl",
-    "JACK-Client": "jack", "python-rtmidi": "rtmidi", "tinysoundfont": "tinysoundfont",
+    "JACK-Client": "jack", "python-rtmidi": "rtmidi", "tinysoundfont": "tinysoundfont", "aalink": "aalink",
 }  # fmt: skip
 # Shared libraries that the modules above load, and the Debian or Ubuntu package of each.
 LIBRARIES: Final = {
@@ -33,6 +33,7 @@ LIBRARIES: Final = {
     "libasound.so.2": "libasound2",
     "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",
+    "libatomic.so.1": "libatomic1",
 }
 
 

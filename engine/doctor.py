@@ -17,7 +17,7 @@ __all__ = ["Check", "as_table", "devices", "doctor", "exit_code"]
 
 PYTHON: Final = (3, 11)
 DISK_MB: Final = 500  # a film of ten minutes in good quality, and a night of recordings
-OPTIONAL: Final = ("moderngl", "miniaudio", "JACK-Client", "python-rtmidi", "tinysoundfont")
+OPTIONAL: Final = ("moderngl", "miniaudio", "JACK-Client", "python-rtmidi", "tinysoundfont", "aalink")
 _LIMITS: Final = (
     "put '@audio - rtprio 95' and '@audio - memlock unlimited' into /etc/security/limits.d/audio.conf, "
     "join the group (sudo usermod -aG audio $USER) and log in again"

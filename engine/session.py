@@ -15,7 +15,7 @@ import psutil
 from engine import hud, library, priority
 from engine.clock import Clock, monotonic_us
 from engine.core.advance import attracting, close, next_due, open_tick, receive
-from engine.core.contract import seen_at
+from engine.core.contract import heard_at, seen_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
@@ -26,6 +26,8 @@ from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
 from engine.distribution import Distribution
 from engine.inbox import Inbox
+from engine.io.link import LinkMissing, LinkSession
+from engine.io.midi_clock import STOP, MidiClock
 from engine.io.midi_ports import MidiInputs, MidiOut
 from engine.io.osc import OscSender, OscServer
 from engine.io.performer import Performer
@@ -46,6 +48,7 @@ from engine.workers.supervisor import Worker
 from models.manifest import Generator, Musician
 
 _WATCH_S = 0.2
+_TEMPO = INDEX["tempo"]
 _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
 _SOUND_S = 2.0
 _SPARE_FRAMES = 4  # beside those on their way to the screen: the one shown, the one being made, and slack
@@ -172,6 +175,13 @@ class Session:
         show, put = self.show, self.inbox.put
         self.midi = MidiInputs(self.sound, self.clock, put)
         self.midi_out = MidiOut(self.sound, self.clock, show.midi.out) if show.midi.out else None
+        self.midi_clock = MidiClock() if self.midi_out and show.midi.clock else None
+        self.link: LinkSession | None = None
+        if show.tempo.link and not self.stage.replay:
+            try:
+                self.link = LinkSession(self.clock, put, show.tempo.bpm, show.tempo.beats_per_bar)
+            except LinkMissing as error:
+                self._warn(str(error))
         self.osc_out = OscSender(show.osc.send) if show.osc.send else None
         self.osc: OscServer | None = None
         if show.osc.listen and not self.stage.replay:
@@ -199,6 +209,8 @@ class Session:
                 self.midi.start()
                 if self.osc:
                     self.osc.start()
+                if self.link:
+                    self.link.start()
             gc.collect()
             gc.freeze()  # what lives now lives to the end: the collector need not walk it again
             self.clock.start(_COUNT_IN_US)
@@ -234,8 +246,10 @@ class Session:
             self.midi.stop()
             if self.osc:
                 self.osc.stop()
+            if self.link:
+                self.link.stop()
         if self.midi_out:
-            self.midi_out.stop()
+            self.midi_out.stop(bytes((STOP,)) if self.midi_clock else b"")
         if self.osc_out:
             self.osc_out.close()
         for worker in self.workers:
@@ -335,6 +349,14 @@ class Session:
             self.generator.jobs.push(*pack_job(frame_job(show, state), frame, deadline_us))
             if self.osc_out:
                 self._tell(state)
+            if self.midi_clock and self.midi_out:
+                begin = state.tick * TICK_SAMPLES
+                for sample, data in self.midi_clock.tell(
+                    state.transport, begin, begin + show.frame_ticks * TICK_SAMPLES
+                ):
+                    self.midi_out.send(heard_at(show, sample), data)
+            if self.link:
+                self.link.follow(state.levels[_TEMPO])
         if state.tick % TICKS_PER_SECOND == 0:
             self.core_cpu_s = time.thread_time()
             if self.recorder:

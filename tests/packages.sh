@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the system packages that the tests need, where they are missing (Debian and Ubuntu).
 set -eu
-wanted="timgm6mb-soundfont jackd2 jack-capture xvfb xdotool x11-apps libasound2 libgl1 libegl1 libgl1-mesa-dri"
+wanted="timgm6mb-soundfont jackd2 jack-capture xvfb xdotool x11-apps libasound2 libgl1 libegl1 libgl1-mesa-dri libatomic1"
 missing=""
 for package in $wanted; do
     dpkg -s "$package" >/dev/null 2>&1 || dpkg -s "${package}t64" >/dev/null 2>&1 || missing="$missing $package"

@@ -94,7 +94,7 @@ EFFECTS: Final = (
 
 STAGE: Final = (
     Parameter("strobe.rate", 0.0, 25.0, 2.0, "Hz", "flashes a second, held under the show's limit"),
-    Parameter("tempo", 20.0, 300.0, 96.0, "bpm", "beats a minute, where no MIDI clock leads"),
+    Parameter("tempo", 20.0, 300.0, 96.0, "bpm", "beats a minute, where neither MIDI clock nor Link leads"),
 )
 
 SOUND: Final = (

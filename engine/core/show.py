@@ -63,6 +63,7 @@ class Tempo(_Table):
 
     bpm: float = Field(96.0, ge=20, le=300)
     beats_per_bar: int = Field(4, ge=1, le=16)
+    link: bool = Field(False, description="join the Ableton Link session on the network")
 
 
 class Performer(_Table):
@@ -94,6 +95,7 @@ class Midi(_Table):
     """MIDI out."""
 
     out: str | None = Field(None, description="part of the name of the port that hears the musician")
+    clock: bool = Field(False, description="send MIDI clock there too")
 
 
 class Safety(_Table):

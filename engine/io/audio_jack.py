@@ -190,7 +190,9 @@ class Jack:
         connected = {port.name for port in self._midi_out.connections}
         for port in self._client.get_ports(is_midi=True, is_input=True):
             names = (port.name, *port.aliases)
-            if port.name not in connected and any(self._hears_us in name for name in names):
+            if self._client.owns(port) or port.name in connected:
+                continue
+            if any(self._hears_us in name for name in names):
                 self._client.connect(self._midi_out, port)
 
     def _follow_hand(self) -> None:

@@ -203,15 +203,15 @@ class PygameMidi:
 
 
 class Output:
-    """An open output port of rtmidi."""
+    """An open output port of rtmidi, connected to the port of a name, or virtual (None)."""
 
-    def __init__(self, port: Any, name: str) -> None:
+    def __init__(self, port: Any, name: str | None) -> None:
         self._port, self._name = port, name
 
     def is_there(self) -> bool:
         """Tell whether the port still exists."""
         try:
-            return self._name in self._port.get_ports()
+            return self._name is None or self._name in self._port.get_ports()
         except rtmidi.RtMidiError:
             return False
 
@@ -252,17 +252,23 @@ def open_driver(receiver: Receiver, clock: Clock) -> Driver | None:
 
 
 def open_output(name: str, api: int | None = None) -> Output | None:
-    """Return the first output port with `name` in its name, or None while there is none."""
+    """Return the first output port with `name` in its name, or None while there is none.
+
+    `Chladni` is a port of our own, that others may listen to, where the system has virtual ports.
+    """
     api = native_api() if api is None else api
     if api is None:
         return None
     try:
         port = rtmidi.MidiOut(api, name=CLIENT)
+        if name == CLIENT:
+            port.open_virtual_port("out")
+            return Output(port, None)
         for number, found in enumerate(port.get_ports()):
             if name in found and not found.startswith(CLIENT):
                 port.open_port(number, name="out")
                 return Output(port, found)
         port.delete()
-    except rtmidi.RtMidiError:
+    except (rtmidi.RtMidiError, NotImplementedError):  # Windows has no virtual ports
         pass
     return None

@@ -177,10 +177,11 @@ class MidiOut:
             heappush(self._waiting, (sample, next(self._numbers), data))
             self._condition.notify()
 
-    def stop(self) -> None:
+    def stop(self, farewell: bytes = b"") -> None:
         """Drop what waits, let go of every note after the last one played, and close the port.
 
-        What JACK has been given can't be taken back: all notes off comes after it, and is waited for.
+        `farewell` is one more message to send then. What JACK has been given can't be taken back: all notes
+        off comes after it, and is waited for.
         """
         now = self._clock.now()
         sample = min(max(now, self._planned + 1), now + _PARTING)
@@ -188,6 +189,8 @@ class MidiOut:
             self._waiting.clear()
             for channel in range(16):
                 self.send(sample, bytes((0xB0 | channel, 123, 0)))
+            if farewell:
+                self.send(sample, farewell)
             self._stopping = True
             self._condition.notify()
         if carried_by_jack(self._link):

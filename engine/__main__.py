@@ -121,11 +121,14 @@ def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None"
 
 def _presenter(show: Any, arguments: argparse.Namespace) -> "Presenter":
     from engine.io.window import Headless, Window
+    from engine.library import generators
 
     if arguments.headless or not _has_screen():
         return Headless(arguments.size)
     try:
-        return Window(show.title, arguments.size, arguments.display, arguments.fullscreen)
+        return Window(
+            show.title, arguments.size, arguments.display, arguments.fullscreen, generators=generators()
+        )
     except RuntimeError as error:
         print(f"no window: {error}; playing without one", file=sys.stderr)
         return Headless(arguments.size)
@@ -256,15 +259,18 @@ def _render(
     from tqdm import tqdm
 
     from engine import library, offline
-    from engine.render.generator import Generator
+    from engine.render.maker import Maker
     from models import manifest
 
     try:
-        folder, _ = library.find(recording.show.generator, manifest.Generator)
-        generator = Generator(folder, provider)
+        networks = [library.find(each.name, manifest.Effect)[0] for each in recording.show.network]
+
+        def makers(name: str) -> Maker:
+            return Maker(library.find(name, manifest.Generator)[0], networks, provider)
+
         with tqdm(total=recording.end_tick * fps // 240, unit="frame", disable=None) as bar:
             offline.render(
-                recording, generator, path, size, fps, quality, lambda done, _: bar.update(done - bar.n)
+                recording, makers, path, size, fps, quality, lambda done, _: bar.update(done - bar.n)
             )
     except ValueError as error:
         raise Failure(str(error)) from None
@@ -315,6 +321,71 @@ def bench(arguments: argparse.Namespace) -> int:
     return run(Path(arguments.show), arguments.seconds, arguments.report)
 
 
+def import_(arguments: argparse.Namespace) -> int:
+    """Make somebody's generator or image network playable: StyleGAN checkpoints, any ONNX file."""
+    from tqdm import tqdm
+
+    from engine import importing
+
+    request = importing.Request(
+        file=arguments.file, name=arguments.name, title=arguments.title, licence=arguments.licence,
+        bends=_words(arguments.bend), classes=_words(arguments.classes), dry=arguments.dry_run,
+        precisions=tuple(each for each in _words(arguments.precisions) if each != "fp32"),
+        replace=arguments.replace, minutes=arguments.minutes,
+    )  # fmt: skip
+    try:
+        for option in ("latent", "label", "output", "layout", "range", "size"):
+            if (said := getattr(arguments, option)) is not None:
+                request = importing.told(request, option, said)
+        with tqdm(total=100, unit="%", disable=None, leave=False) as bar:
+
+            def progress(share: float, what: str) -> None:
+                bar.set_description(what)
+                bar.update(round(100 * share) - bar.n)
+
+            def ask(question: importing.Question) -> str | None:
+                bar.clear()
+                return _ask(question)
+
+            made = importing.run(request, ask, progress)
+    except importing.ImportFailed as error:
+        raise Failure(str(error)) from None
+    if arguments.dry_run:
+        wide = max(map(len, made))
+        print("\n".join(f"{name:{wide}}  {value}" for name, value in made.items()))
+        return 0
+    print(f"{made['folder']}: {made['kind']} of {made['bytes'] / 1e6:.1f} MB; its contact.png shows it")
+    how = f"chladni play --generator {request.name}"
+    print(how if made["kind"] == "generator" else f'[[network]]\nname = "{request.name}"   # in a show')
+    return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _ask(question: Any) -> str | None:
+    """Ask on the terminal until one of the answers is given; None where nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    try:
+        return input(f"{question.text} [{', '.join(question.answers)}] ").strip() or question.answers[0]
+    except EOFError:
+        return None
+
+
+def models(arguments: argparse.Namespace) -> int:
+    """List the models that are here; show, verify or remove one."""
+    from engine import shelf
+
+    try:
+        text, status = shelf.ACTIONS[arguments.action](arguments.name)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    print(text)
+    return status
+
+
 def _command_started_us() -> float:
     """Return when this process began, on the monotonic clock."""
     import time
@@ -334,7 +405,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(function: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser) -> Any:
         text = (function.__doc__ or "").strip()
-        added = commands.add_parser(function.__name__, help=text, description=text, parents=parents)
+        added = commands.add_parser(
+            function.__name__.rstrip("_"), help=text, description=text, parents=parents
+        )
         added.set_defaults(run=function)
         return added
 
@@ -345,10 +418,10 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--size", type=_size, default=(1280, 720), help="of the window, as 1280x720")
     where.add_argument("--seconds", type=_positive, help="end after so long")
     where.add_argument("--report", type=_output, metavar="FILE", help="write the report as JSON too")
-    models = argparse.ArgumentParser(add_help=False)
-    models.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
+    providers = argparse.ArgumentParser(add_help=False)
+    providers.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
 
-    live = command(play, where, models)
+    live = command(play, where, providers)
     live.add_argument("show", help="a show file (.toml)")
     live.add_argument("--perform", metavar="FILE", help="a MIDI file or recording to play it, or none")
     live.add_argument("--recordings", metavar="FOLDER", help="where the recording goes (recordings)")
@@ -362,9 +435,9 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
     live.add_argument("--block", type=int, help="frames a block of sound")
 
-    command(replay, where, models).add_argument("file", help="a recording (.chladni)")
+    command(replay, where, providers).add_argument("file", help="a recording (.chladni)")
     command(verify).add_argument("file", help="a recording (.chladni)")
-    film = command(render, models)
+    film = command(render, providers)
     film.add_argument("file", help="a recording (.chladni)")
     film.add_argument("-o", "--output", type=_film, required=True, help="the film: .mp4, .mkv or .mov")
     film.add_argument("--size", type=_size, default=(1280, 720), help="as 1920x1080")
@@ -377,6 +450,29 @@ def _parser() -> argparse.ArgumentParser:
     film.add_argument("--quality", choices=("draft", "good", "best"), default="good")
     command(devices)
     command(doctor)
+    bring = command(import_)
+    bring.add_argument("file", type=Path, help="a checkpoint (.pkl, .pt, .safetensors) or an ONNX file")
+    bring.add_argument("--name", required=True, help="of the model")
+    bring.add_argument("--title", default="", help="name for people")
+    bring.add_argument("--licence", default="unstated", help="of the weights, as an SPDX identifier")
+    bring.add_argument("--dry-run", action="store_true", help="say what is found, and write nothing")
+    bring.add_argument("--replace", action="store_true", help="in place of a model of that name")
+    bring.add_argument("--bend", default="", metavar="LAYERS", help="that can be bent live, as b16,b32")
+    bring.add_argument(
+        "--precisions", default="int8,fp16", help="beside fp32: int8, fp16, both or fp32 alone"
+    )
+    bring.add_argument("--classes", default="", metavar="NAMES", help="of the classes, in order, with commas")
+    bring.add_argument("--minutes", type=_positive, default=20.0, help="the most that it may take")
+    onnx = bring.add_argument_group("ONNX files, where names, shapes and a trial run leave something open")
+    onnx.add_argument("--latent", metavar="INPUT", help="the input of latents")
+    onnx.add_argument("--label", metavar="INPUT", help="the input of classes")
+    onnx.add_argument("--output", metavar="OUTPUT", help="the output that is the picture")
+    onnx.add_argument("--layout", choices=("nchw", "nhwc"), help="where the picture's channels stand")
+    onnx.add_argument("--range", metavar="LOW,HIGH", help="black and white, as --range=-1,1")
+    onnx.add_argument("--size", metavar="PX", help="of an image network's pictures, where it takes any")
+    shelf = command(models)
+    shelf.add_argument("action", nargs="?", choices=("list", "show", "verify", "remove"), default="list")
+    shelf.add_argument("name", nargs="?", help="of a model; verify without one takes all")
     measure = command(bench)
     measure.add_argument("show", nargs="?", default="shows/first_light.toml")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")

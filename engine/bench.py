@@ -86,8 +86,8 @@ def _print(figure: Figure) -> None:
 
 def _generators() -> list[str]:
     """Return the names of the generators that are here, the largest picture first."""
-    found = [manifest.load(library.WEIGHTS / name) for name in library.names()]
-    sizes = {m.name: m.rungs[0].height * m.rungs[0].width for m in found if isinstance(m, manifest.Generator)}
+    best = {name: library.look(name, manifest.Generator)[1].rungs[0] for name in library.generators()}
+    sizes = {name: rung.height * rung.width for name, rung in best.items()}
     return sorted(sizes, key=lambda name: sizes[name], reverse=True)
 
 

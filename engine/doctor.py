@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.devices import ANSWER_S, LIBRARIES, MODULES, NO_ANSWER, PROBES, Unanswered, ask, devices
-from engine.library import WEIGHTS, names
+from engine.library import WEIGHTS, folder_of, names
 
 __all__ = ["Check", "as_table", "devices", "doctor", "exit_code"]
 
@@ -108,7 +108,7 @@ def _models() -> Iterator[Check]:
         yield Check("models", False, f"none in {WEIGHTS}", "install chladni again", essential=True)
     for name in names():
         try:
-            load(WEIGHTS / name)
+            load(folder_of(name))
             yield Check(f"model {name}", True, "files and hashes agree")
         except (OSError, ValueError) as error:
             remedy = f"install chladni again, or name another folder than {name} in the show"

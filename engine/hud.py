@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from engine.core.events import Refuse
 from engine.core.parameters import INDEX
 from engine.distribution import Distribution
 from engine.workers.links import DEVICE_KINDS
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 def _p99(distribution: Distribution) -> str:
     value = distribution.quantile(0.99)
     return "-" if value is None else f"{value:.1f} ms"
+
+
+def _cast(session: "Session") -> str:
+    """Return the line of the generators: who plays, who comes, who could not."""
+    cast = session.state.cast
+    line = f"generator {cast.playing}"
+    if cast.wanted:
+        return f"{line}   {cast.wanted} is being loaded"
+    if session.casting.history and isinstance(last := session.casting.history[-1][1], Refuse):
+        return f"{line}   {last.generator} refused: {last.reason}"
+    return line
 
 
 def lines(session: "Session") -> tuple[str, ...]:
@@ -30,5 +42,6 @@ def lines(session: "Session") -> tuple[str, ...]:
         f"sound {show.sound_ms:.0f} ms   {DEVICE_KINDS[int(sound['kind'])]} {sound['block']:.0f}"
         f"   underruns {sound['underruns']:.0f}   late {sound['late_events']:.0f}"
         f"   p99 {_p99(session.sound_deviation)}   voices {sound['voices']:.0f}",
+        _cast(session),
         f"inputs {session.source.taken}   dropped {session.source.dropped}   MIDI {ports}",
     )

@@ -16,7 +16,7 @@ from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.recording import Recording
 
 if TYPE_CHECKING:
-    from engine.render.generator import Generator
+    from engine.render.maker import Maker
 
 
 def play(recording: Recording) -> Iterator[ShowState]:
@@ -52,7 +52,7 @@ def verify(recording: Recording) -> Verdict:
 
 def render(
     recording: Recording,
-    generator: "Generator",
+    makers: Callable[[str], "Maker"],
     path: Path,
     size: tuple[int, int],
     fps: int,
@@ -62,18 +62,18 @@ def render(
     """Render the recording with sound: every frame made, none late, the same file for the same models.
 
     The film begins where the first frame's contract does, so picture and sound lie as far apart as they did
-    on stage. `fps` may differ from the show's where it divides 240; `progress(done, all)` counts frames.
+    on stage. `makers` loads a generator by its name. `fps` may differ from the show's where it divides 240;
+    `progress(done, all)` counts frames.
     """
     from engine.io.video import VideoWriter
-    from engine.render.effects import Effects
-    from engine.render.scale import fit
+    from engine.render.scale import crossfade, fit
     from engine.render.soundfont import instruments
     from engine.render.synth import render_block
 
     frame_ticks = TICKS_PER_SECOND // fps
     frame_samples = frame_ticks * TICK_SAMPLES
     total = recording.end_tick // frame_ticks
-    effects = Effects(generator.height, generator.width)
+    cast: dict[str, Maker] = {}  # who plays, and who leaves
     synth = instruments(SAMPLE_RATE, recording.show.sound.soundfont)
     queue: list[SoundEvent] = []
     position = seen_at(recording.show, 0)
@@ -85,7 +85,12 @@ def render(
             if state.tick % frame_ticks:
                 continue
             job: FrameJob = frame_job(recording.show, state)
-            fit(effects.apply(generator.frame(job, 0), job.effects), *size, picture)
+            named = {state.cast.playing} | ({state.cast.leaving} if job.share < 1.0 else set())
+            cast = {name: cast.get(name) or makers(name) for name in sorted(named)}
+            pixels = cast[state.cast.playing].picture(job)
+            if job.share < 1.0:
+                pixels = crossfade(cast[state.cast.leaving].picture(job), pixels, job.share)
+            fit(pixels, *size, picture)
             video.picture(picture)
             render_block(synth, queue, position, block)
             video.sound(block)

@@ -13,8 +13,9 @@ from engine.core.units import TICK_SAMPLES
 from engine.distribution import Distribution
 from engine.inbox import Inbox
 from engine.io.window import Presenter
-from engine.workers.shared import FrameStore
+from engine.workers.shared import Frame
 
+Newest = Callable[[int], Frame | None]  # the newest frame at or before a tick
 _SPIN_US = 500.0  # the system wakes a sleeper this late at worst when quiet; the rest is spun
 _POLL_US = 4000.0  # keys and pointer are asked for at least so often
 _DRAW_FLOOR_US = 1000.0
@@ -29,10 +30,8 @@ class Presentation:
     that they answer (half a frame of it is the frame's own length).
     """
 
-    def __init__(
-        self, show: Show, clock: Clock, frames: FrameStore, presenter: Presenter, inbox: Inbox
-    ) -> None:
-        self._show, self._clock, self._frames = show, clock, frames
+    def __init__(self, show: Show, clock: Clock, newest: Newest, presenter: Presenter, inbox: Inbox) -> None:
+        self._show, self._clock, self._newest = show, clock, newest
         self._presenter, self._inbox = presenter, inbox
         self.inputs: deque[int] = deque(maxlen=20_000)  # stamps of inputs not yet seen, from the core
         self.hud: Callable[[], tuple[str, ...]] = lambda: ()
@@ -50,7 +49,7 @@ class Presentation:
         while not (stop.is_set() or self._presenter.closed):
             due_us = self._clock.us_at(seen_at(show, tick))
             self._listen_until(due_us - self._draw_us - _SPIN_US, stop)
-            frame = self._frames.newest(tick)
+            frame = self._newest(tick)
             fresh = frame is not None and frame.tick == tick
             newer = frame is not None and frame.tick > last_tick
             held = 0 if newer else held + 1

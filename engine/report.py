@@ -7,6 +7,8 @@ from typing import Any
 import psutil
 
 from engine.clock import monotonic_us
+from engine.core.events import Enter, Refuse
+from engine.core.units import TICKS_PER_SECOND
 from engine.session import Session
 from engine.workers.links import DEVICE_KINDS, PROVIDERS
 
@@ -48,6 +50,9 @@ def collect(session: Session) -> dict[str, Any]:
             "rung": int(session.generator.board["rung"]),
             "skipped": int(session.generator.board["skipped"]),
             "errors": int(session.generator.board["errors"]),
+            "left_out": int(session.generator.board["left_out"]),
+            "generator": session.state.cast.playing,
+            "swaps": [_swap(tick, body) for tick, body in session.casting.history],
         },
         "sound": {
             "device": DEVICE_KINDS[int(board["kind"])],
@@ -86,6 +91,14 @@ def collect(session: Session) -> dict[str, Any]:
         "musician_kept": session.state.musician.kept,
         "warnings": list(session.warnings),
     }
+
+
+def _swap(tick: int, body: Enter | Refuse) -> dict[str, Any]:
+    """Return a swap of generators: when, which, over how long; or why it was refused."""
+    at_s = tick / TICKS_PER_SECOND
+    if isinstance(body, Refuse):
+        return {"at_s": at_s, "generator": body.generator, "refused": body.reason}
+    return {"at_s": at_s, "generator": body.generator, "fade_s": body.fade_ticks / TICKS_PER_SECOND}
 
 
 def _recording(session: Session) -> str | None:
@@ -137,6 +150,9 @@ def table(report: dict[str, Any]) -> str:
         f"  processes {processes}",
         f"  first frame after {_ms(first)} s" if first else "  no frame was shown",
     ]
+    for swap in picture["swaps"]:
+        what = f"refused: {swap['refused']}" if "refused" in swap else f"entered over {swap['fade_s']:.1f} s"
+        lines.append(f"  swap      {swap['at_s']:.1f} s: {swap['generator']} {what}")
     restarted = [f"{name} {count}" for name, count in report["restarts"].items() if count]
     if restarted:
         lines.append(f"  restarts  {', '.join(restarted)}")

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -13,17 +14,19 @@ from typing import Protocol
 import psutil
 
 from engine import hud, library, priority
+from engine.casting import Casting
 from engine.clock import Clock, monotonic_us
+from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
-from engine.core.events import Event
+from engine.core.events import Enter, Event, Refuse
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, PARAMETERS, SOUND
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, PERFORMER, ShowState, initial
+from engine.core.state import MUSICIAN, PERFORMER, STAGE, ShowState, initial
 from engine.core.transport import beat_at
-from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
+from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.inbox import Inbox
 from engine.io.link import LinkMissing, LinkSession
@@ -34,24 +37,22 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.workers import generator, musician, sound
+from engine.workers import musician, sound
 from engine.workers.links import (
+    GeneratorLink,
     PlayedReader,
-    generator_link,
     musician_link,
     pack_heard,
-    pack_job,
     pack_sound,
     sound_link,
 )
 from engine.workers.supervisor import Worker
-from models.manifest import Generator, Musician
+from models.manifest import Musician
 
 _WATCH_S = 0.2
 _TEMPO = INDEX["tempo"]
 _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
 _SOUND_S = 2.0
-_SPARE_FRAMES = 4  # beside those on their way to the screen: the one shown, the one being made, and slack
 _COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
 _AHEAD_TICKS = 60  # the performer's events wait in the inbox: two frames at the slowest rate are 40 ticks
 
@@ -89,6 +90,16 @@ class Replay:
     def wait(self, timeout_s: float) -> None:
         """Sleep."""
         time.sleep(max(timeout_s, 0.0))
+
+
+def _logged_casts(recording: Recording) -> Callable[[ShowState], str]:
+    """Return the function that tells from the state which generator enters next in a recording."""
+    entered = [(e.tick, e.body.generator) for e in recording.events if isinstance(e.body, Enter)]
+
+    def upcoming(state: ShowState) -> str:
+        return next((name for tick, name in entered if tick >= state.tick), "")
+
+    return upcoming
 
 
 @dataclass(frozen=True)
@@ -132,21 +143,15 @@ class Session:
         self.recorder = Recorder(stage.recording, show) if stage.recording else None
         self.inbox = Inbox(self.recorder.event if self.recorder else lambda event: None)
         self.source: Source = Replay(stage.replay) if stage.replay else self.inbox
-        self.presentation = Presentation(show, self.clock, self.generator.frames, presenter, self.inbox)
+        self.presentation = Presentation(show, self.clock, self.casting.newest, presenter, self.inbox)
         self.hud: tuple[str, ...] = ()
         self.presentation.hud = lambda: self.hud
         self._open_devices()
 
     def _start_workers(self) -> None:
         show, stage = self.show, self.stage
-        folder, found = library.find(show.generator, Generator)
-        frame_samples = show.frame_ticks * TICK_SAMPLES
-        self.generator = generator_link(
-            max(rung.height for rung in found.rungs),
-            max(rung.width for rung in found.rungs),
-            samples_from_ms(show.picture_ms) // frame_samples + _SPARE_FRAMES,
-        )
-        self.generator.board["shaders"] = float(self.presenter.shaders)
+        upcoming = _logged_casts(stage.replay) if stage.replay else partial(cast.upcoming, show)
+        self.casting = Casting(show, stage.provider, self.presenter.shaders, upcoming)
         self.sound = sound_link()
         self.musician = musician_link()
         sound_config = sound.SoundConfig(
@@ -156,20 +161,26 @@ class Session:
             show.sound.soundfont,
             show.midi.out,
         )
-        generator_config = generator.GeneratorConfig(folder, stage.provider)
-        self.workers = [
-            Worker("generator", generator.run, (self.generator, generator_config), self.generator.board),
-            Worker("sound", sound.run, (self.sound, sound_config), self.sound.board),
-        ]
-        self.sound_worker = self.workers[1]
+        self.sound_worker = Worker("sound", sound.run, (self.sound, sound_config), self.sound.board)
+        self._others = [self.sound_worker]
         if show.musician and not stage.replay:
             folder, _ = library.find(show.musician, Musician)
             musician_config = musician.MusicianConfig(folder, seed=show.seed)
-            self.workers.append(
+            self._others.append(
                 Worker("musician", musician.run, (self.musician, musician_config), self.musician.board)
             )
-        for worker in self.workers:
+        for worker in self._others:
             worker.start()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Every worker: the generators', the sound's, the musician's, and those that have retired."""
+        return [*self.casting.workers, *self._others, *self.casting.retired]
+
+    @property
+    def generator(self) -> GeneratorLink:
+        """The link to the generator that plays."""
+        return self.casting.playing(self.state).link
 
     def _open_devices(self) -> None:
         show, put = self.show, self.inbox.put
@@ -198,6 +209,8 @@ class Session:
         if self.show.musician and not self.stage.replay:
             helpers.append(Thread(target=self._phrases, name="phrases", daemon=True))
         try:
+            if self.stage.replay:
+                self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
             self._await_curtain()
             if self.recorder:
                 self.recorder.start()
@@ -233,7 +246,7 @@ class Session:
         while not self.stop.is_set():
             waited = time.monotonic() - begin
             sounding = self.sound.board["epoch"] > 0.0 or waited > _SOUND_S
-            if (self.workers[0].ready and sounding) or waited > _CURTAIN_S:
+            if (all(worker.ready for worker in self.casting.workers) and sounding) or waited > _CURTAIN_S:
                 return
             time.sleep(0.005)
 
@@ -280,7 +293,9 @@ class Session:
             while True:
                 for event in self.source.due(state.tick):
                     state = receive(show, state, event)
-                    if event.source != MUSICIAN:
+                    if isinstance(event.body, Enter | Refuse):
+                        self._cast(event.tick, event.body)
+                    elif event.source != MUSICIAN:
                         self.presentation.inputs.append(event.sample)
                 self._dispatch(state)
                 if (state.tick + 1) * TICK_SAMPLES > now:
@@ -297,6 +312,14 @@ class Session:
             wake = min(wake, self.source.next_sample() or wake)
             self.source.wait((wake - self.clock.now()) / SAMPLE_RATE)
             self.overruns += self.clock.now() - wake > TICK_SAMPLES
+
+    def _cast(self, tick: int, body: Enter | Refuse) -> None:
+        """Keep a swap for the report, and tell the OSC targets."""
+        self.casting.history.append((tick, body))
+        if self.osc_out and isinstance(body, Refuse):
+            self.osc_out.send("/chladni/generator/refused", (body.generator, body.reason))
+        elif self.osc_out:
+            self.osc_out.send("/chladni/generator", (body.generator,))
 
     def _end_tick(self) -> int | None:
         if self.stage.seconds is not None:
@@ -346,7 +369,9 @@ class Session:
         if state.tick % show.frame_ticks == 0:
             frame = state.tick // show.frame_ticks
             deadline_us = self.clock.us_at(seen_at(show, state.tick))
-            self.generator.jobs.push(*pack_job(frame_job(show, state), frame, deadline_us))
+            self.casting.perform(state, frame_job(show, state), frame, deadline_us)
+            if not self.stage.replay and (answer := self.casting.answer(state)):
+                self.inbox.put(state.tick * TICK_SAMPLES, STAGE, answer)
             if self.osc_out:
                 self._tell(state)
             if self.midi_clock and self.midi_out:
@@ -412,14 +437,16 @@ class Session:
                 self._warn(f"the watch: {error}")
 
     def _look(self) -> None:
-        for worker in self.workers:
+        self.casting.shaders = self.presenter.shaders
+        for problem in self.casting.look(self.state):
+            self._warn(problem)
+        for worker in self._others:
             worker.watch()
             self._warn(worker.problem)
         for _, deviation_us in self.sound.deviations.pop_all():
             self.sound_deviation.add(deviation_us / 1000.0)
         if self.recorder:
             self._warn(self.recorder.problem)
-        self.generator.board["shaders"] = float(self.presenter.shaders)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():
             self._report_asked.clear()

@@ -6,6 +6,7 @@ before any file is opened, so that no model names a file outside itself and none
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,10 +26,16 @@ FILE = "manifest.json"
 PRECISIONS = ("fp32", "int8", "fp16")
 MOST_BYTES = 1 << 20  # of manifest.json itself
 
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+FileName = Annotated[str, Field(pattern=rf"^{_NAME.pattern}$", max_length=100)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dimensions = tuple[PositiveInt, ...]
 Range = tuple[Annotated[int, Field(ge=0)], PositiveInt]  # half-open
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text can name a model and its folder; folders that end in .part are unfinished."""
+    return bool(_NAME.fullmatch(text)) and not text.endswith(".part")
 
 
 class ManifestError(ValueError):
@@ -77,8 +84,8 @@ class Rung(Part):
     precision inside only. Inputs beside ws: any whose name begins with `noise`, standard normals times their
     strength; `psi` (1,), where the network itself truncates; `transform` (3, 3), where the picture's plane
     can be moved, as in StyleGAN3: the inverse of the affine map of homogeneous coordinates in picture widths
-    about the centre; `bends` (layers, 6), where layers can be bent: scale, shift, rotation in radians, x and
-    y in widths, mute.
+    about the centre; `bend_<layer>` (9,) for each of `bends`: scale, shift, rotation in degrees
+    anticlockwise, across and down in widths, and how much each quarter of the channels is silenced.
     """
 
     name: str
@@ -204,15 +211,34 @@ class Generator(Model):
         for rung in self.rungs:
             if rung.inputs.get("ws") != (1, self.num_ws, self.w_dim):
                 raise ValueError(f"rung {rung.name}: input ws must be {(1, self.num_ws, self.w_dim)}")
-            fixed = {"psi": (1,), "transform": (3, 3), "bends": (len(self.bends), 6)}
+            fixed: dict[str, Dimensions] = {"psi": (1,), "transform": (3, 3)}
+            fixed |= {f"bend_{layer}": (9,) for layer in self.bends}
             for name, shape in rung.inputs.items():
                 if not name.startswith(("ws", "noise")) and fixed.get(name) != shape:
-                    right = fixed.get(name, "ws, noise..., psi, transform or bends")
+                    right = fixed.get(name, f"ws, noise... or one of {', '.join(fixed)}")
                     raise ValueError(f"rung {rung.name}: input {name} {shape}; {right} would be right")
         groups = (self.style_groups.coarse, self.style_groups.middle, self.style_groups.fine)
         ends = [0] + [end for _, end in groups]
         if [start for start, _ in groups] != ends[:-1] or ends[-1] != self.num_ws or sorted(ends) != ends:
             raise ValueError(f"style_groups must divide 0 to {self.num_ws} without gaps, found {groups}")
+        return self
+
+
+class Effect(Model):
+    """An image network: `image`, uint8 (height, width, 3) RGB, to a picture of the rung's size."""
+
+    kind: Literal["effect"]
+    rung: Rung
+
+    def files(self) -> tuple[File, ...]:
+        """Return every file that the manifest names."""
+        return (*self.rung.versions, self.golden)
+
+    @model_validator(mode="after")
+    def _one_picture(self) -> "Effect":
+        shapes = list(self.rung.inputs.values())
+        if list(self.rung.inputs) != ["image"] or len(shapes[0]) != 3 or shapes[0][2] != 3:
+            raise ValueError(f"rung.inputs is {self.rung.inputs}, image (height, width, 3) would be right")
         return self
 
 
@@ -259,7 +285,7 @@ class Text(Model):
         return (self.step, self.golden)
 
 
-Manifest = Generator | Musician | Text
+Manifest = Generator | Effect | Musician | Text
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
 
 
@@ -271,6 +297,14 @@ def entry(path: Path) -> dict[str, Any]:
 
 def load(folder: Path) -> Manifest:
     """Return the manifest of a model folder, every file in it checked; ManifestError where one won't do."""
+    manifest = read(folder)
+    for file in manifest.files():
+        _check(folder, file)
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """Return the manifest of a model folder, its files not looked at; ManifestError where it won't do."""
     path = folder / FILE
     try:
         text = path.read_bytes()[: MOST_BYTES + 1]
@@ -289,8 +323,6 @@ def load(folder: Path) -> Manifest:
         where = ".".join(str(step) for step in first["loc"])
         raise ManifestError(f"{path}: {where}: {first['msg']}") from error
     manifest._folder = folder
-    for file in manifest.files():
-        _check(folder, file)
     return manifest
 
 

@@ -49,10 +49,13 @@ BENDS: Final = 4  # layers of an imported generator that can be bent (Broad, Ley
 BEND: Final = (
     Parameter("scale", 0.0, 4.0, 1.0, "", "its output times this"),
     Parameter("shift", -4.0, 4.0, 0.0, "", "added to its output"),
-    Parameter("rotate", -180.0, 180.0, 0.0, "degrees", "its output turned"),
+    Parameter("rotate", -180.0, 180.0, 0.0, "degrees", "its output turned clockwise"),
     Parameter("x", -1.0, 1.0, 0.0, "widths", "its output moved to the right"),
     Parameter("y", -1.0, 1.0, 0.0, "heights", "its output moved down"),
-    Parameter("mute", 0.0, 1.0, 0.0, "", "share of its channels that is silent"),
+    *(
+        Parameter(f"suppress.{n}", 0.0, 1.0, 0.0, "", f"silences quarter {n} of its channels")
+        for n in range(1, 5)
+    ),
 )
 TRANSFORM: Final = (
     Parameter("transform.x", -2.0, 2.0, 0.0, "widths", "the picture's plane moved to the right (StyleGAN3)"),

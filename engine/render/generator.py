@@ -8,7 +8,7 @@ truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020), syn
 import ctypes
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -19,14 +19,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from engine.core.jobs import FrameJob
-from engine.core.parameters import BEND
+from engine.core.parameters import BEND, BENDS
 from models import manifest
 
 Floats = NDArray[Any]  # float32
 _STYLES = 32  # mapped style seeds kept
 _ROTATE = [knob.name for knob in BEND].index("rotate")
 # Half precision halves the work of a GPU and gains a CPU nothing; bytes are what a CPU is fastest with.
-_PRECISIONS = {"CPUExecutionProvider": ("int8", "fp32", "fp16"), "CUDAExecutionProvider": ("fp16", "fp32")}
+PRECISIONS = {"CPUExecutionProvider": ("int8", "fp32", "fp16"), "CUDAExecutionProvider": ("fp16", "fp32")}
 
 
 def usable_providers() -> list[str]:
@@ -39,6 +39,27 @@ def usable_providers() -> list[str]:
     else:
         lacking = set()
     return [name for name in onnxruntime.get_available_providers() if name not in lacking]
+
+
+def choose_provider(wanted: str) -> str:
+    """Return the provider for `auto`, `cuda` or `cpu`: CUDA where it is wanted and usable."""
+    if wanted == "cpu" or "CUDAExecutionProvider" not in usable_providers():
+        return "CPUExecutionProvider"
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries may have come as wheels
+    return "CUDAExecutionProvider"
+
+
+def open_session(path: Path, provider: str, threads: int) -> Any:
+    """Return a session on the bytes of a file, so that no graph can name a second one."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what matters is raised
+    providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
 
 
 @lru_cache(maxsize=64)
@@ -84,18 +105,11 @@ def plane(x: float, y: float, rotate: float, zoom: float) -> Floats:
     return np.linalg.inv(seen).astype(np.float32)
 
 
-def bends(levels: Sequence[float]) -> Floats:
-    """Return the rows (BENDS, 6) of the levels of BEND for each bent layer, rotations in radians."""
-    rows = np.array(levels, np.float32).reshape(-1, len(BEND))
-    rows[:, _ROTATE] = np.radians(rows[:, _ROTATE])
-    return rows
-
-
-_KNOBS: dict[str, Callable[[FrameJob], Floats]] = {  # inputs of a rung, beside ws and noise
-    "psi": lambda job: np.array([job.psi], np.float32),
-    "transform": lambda job: plane(*job.transform),
-    "bends": lambda job: bends(job.bends),
-}
+def _bend(layer: int, job: FrameJob) -> Floats:
+    """Return the input (9,) of a bent layer."""
+    row = np.array(job.bends[layer * len(BEND) : (layer + 1) * len(BEND)], np.float32)
+    row[_ROTATE] *= -1.0  # a knob turns clockwise, a graph as mathematics does
+    return row
 
 
 class Generator:
@@ -112,16 +126,16 @@ class Generator:
             raise ValueError(f"{folder}: a {m.kind}, where a generator is wanted")
         self.manifest = m
         self._threads = threads
-        usable = usable_providers()
-        self.provider = "CUDAExecutionProvider" if provider != "cpu" else "CPUExecutionProvider"
-        if self.provider not in usable:
-            self.provider = "CPUExecutionProvider"
-        if self.provider == "CUDAExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # CUDA's libraries may have come as wheels
+        self.provider = choose_provider(provider)
         self._default_rung = rung
+        self._knobs: dict[str, Callable[[FrameJob], Floats]] = {  # inputs that not every rung has
+            "psi": lambda job: np.array([job.psi], np.float32),
+            "transform": lambda job: plane(*job.transform),
+            **{f"bend_{layer}": partial(_bend, number) for number, layer in enumerate(m.bends[:BENDS])},
+        }
         self._truncates = "psi" in m.rungs[rung].inputs  # the network does it itself
         self._sessions: dict[int, Any] = {}
-        self._mapping = self._session(m.path(m.mapping.file), "CPUExecutionProvider")
+        self._mapping = open_session(m.path(m.mapping.file), "CPUExecutionProvider", threads)
         with np.load(BytesIO(m.path(m.statistics.file).read_bytes()), allow_pickle=False) as statistics:
             by_class = "w_avg_by_class" in statistics
             self._w_avg = statistics["w_avg_by_class" if by_class else "w_avg"].reshape(-1, m.w_dim)
@@ -150,9 +164,8 @@ class Generator:
         """Return the picture of a job, uint8 (height, width, 3) RGB of that rung's size."""
         rung = self._default_rung if rung is None else rung
         feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
-        for name, shape in self.manifest.rungs[rung].inputs.items():
-            if name in _KNOBS:
-                feed[name] = _KNOBS[name](job)[: shape[0]]
+        inputs = self.manifest.rungs[rung].inputs
+        feed |= {name: knob(job) for name, knob in self._knobs.items() if name in inputs}
         (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], feed)
         pixels: NDArray[np.uint8] = picture
         return pixels
@@ -225,19 +238,8 @@ class Generator:
 
     def _ready_session(self, rung: int) -> Any:
         if rung not in self._sessions:
-            version = self.manifest.rungs[rung].version(_PRECISIONS[self.provider])
+            version = self.manifest.rungs[rung].version(PRECISIONS[self.provider])
             path = self.manifest.path(version.file)
-            self._sessions[rung] = session = self._session(path, self.provider)
+            self._sessions[rung] = session = open_session(path, self.provider, self._threads)
             self.provider = session.get_providers()[0]  # ONNX Runtime itself turns to the CPU in need
         return self._sessions[rung]
-
-    def _session(self, path: Path, provider: str) -> Any:
-        """Return a session on the bytes of a file, so that no graph can name a second one."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what matters is raised
-        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)

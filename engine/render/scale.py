@@ -1,4 +1,4 @@
-"""Bring a picture to the size that it is shown at."""
+"""Pictures brought to a size: the one that they are shown at, or that of another picture."""
 
 import cv2
 import numpy as np
@@ -28,3 +28,16 @@ def fit(
     else:
         cv2.resize(part, (width, height), dst=out, interpolation=how)
     return out
+
+
+def crossfade(one: NDArray[np.uint8], other: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Return a mix of two pictures, `share` of the other, at the size of the larger."""
+    size = max(one.shape[1::-1], other.shape[1::-1])
+    one, other = (_resized(each, size) for each in (one, other))
+    return np.asarray(cv2.addWeighted(one, 1.0 - share, other, share, 0.0), np.uint8)
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    if pixels.shape[1::-1] == size:
+        return pixels
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)

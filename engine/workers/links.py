@@ -53,6 +53,7 @@ GENERATOR_CELLS = (
     "inference_us",
     "least_us",  # what the last rung's picture takes at best
     "crowded",  # set by the main process while another generator plays too: half of the time must do
+    "left_out",  # pictures whose image networks would have made them late
     "skipped",
     "errors",
     "height",

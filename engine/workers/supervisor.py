@@ -1,6 +1,8 @@
 """Starts the workers, watches their signs of life, and brings back those that die or hang."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -27,13 +29,14 @@ class Usage:
 class Worker:
     """One worker process and its history.
 
-    `target(*arguments)` runs in the child; `board` has the cells of `links.COMMON`.
+    `target(*arguments)` runs in the child, as nice as told from its first moment on: a Python that starts
+    works hard. `board` has the cells of `links.COMMON`.
     """
 
     def __init__(
-        self, name: str, target: Callable[..., None], arguments: tuple[Any, ...], board: Board
+        self, name: str, target: Callable[..., None], arguments: tuple[Any, ...], board: Board, nice: int = 0
     ) -> None:
-        self.name, self.board = name, board
+        self.name, self.board, self._nice = name, board, nice
         self._target, self._arguments = target, arguments
         self._process: BaseProcess | None = None
         self._started_us = self._died_us = 0.0
@@ -49,12 +52,32 @@ class Worker:
             target=self._target, args=self._arguments, name=f"chladni {self.name}", daemon=True
         )
         self._process.start()
+        if self._nice and self._process.pid:
+            with suppress(OSError, AttributeError):  # it has ended already, or not on this system
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
         self._started_us = monotonic_us()
 
     @property
     def ready(self) -> bool:
         """Whether the worker can work."""
         return self.board["ready"] > 0.0
+
+    @property
+    def fault(self) -> str | None:
+        """Why the worker does not come up, for people; None while it may, or can work."""
+        process = self._process
+        if process is None or self.ready:
+            return None
+        if process.is_alive():
+            return "it hangs while it is loading" if self._silent(monotonic_us()) else None
+        status = process.exitcode or 0
+        return f"it ended while it was loading ({f'signal {-status}' if status < 0 else f'status {status}'})"
+
+    def _silent(self, now_us: float) -> bool:
+        """Tell whether the process has given no sign of life for too long."""
+        seen = self.board["heartbeat_us"]
+        limit_s = SILENT_S if seen else START_S
+        return now_us - max(seen, self._started_us) > limit_s * 1e6
 
     @property
     def pid(self) -> int | None:
@@ -70,10 +93,7 @@ class Worker:
                 self.restarts += 1
                 self.start()
             return
-        seen = self.board["heartbeat_us"]
-        limit_s = SILENT_S if seen else START_S
-        silent = now - max(seen, self._started_us) > limit_s * 1e6
-        if process.is_alive() and not silent:
+        if process.is_alive() and not self._silent(now):
             if now - self._started_us > _HEALTHY_S * 1e6:
                 self._recent = 0
             return
@@ -102,8 +122,9 @@ class Worker:
         return Usage(self._past_cpu_s + self._last_cpu_s, memory_mb)
 
     def stop(self) -> None:
-        """End the worker: asked first, then told, then killed."""
+        """End the worker for good: asked first, then told, then killed."""
         process, self._process = self._process, None
+        self._arguments = ()  # and let go of its shared memory
         if process is None:
             return
         self.board["stop"] = 1.0

@@ -1,0 +1,181 @@
+"""Import: somebody's model file becomes a folder among the user's models, made by a process of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from engine import library
+from models import manifest
+
+MINUTES = 20.0  # the longest that an import may take
+_PART = ".part"
+
+
+class ImportFailed(ValueError):
+    """A file that can't be imported; one line that says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to import, and what its user has said about it."""
+
+    file: Path
+    name: str
+    title: str = ""
+    bends: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("int8", "fp16")
+    licence: str = "unstated"
+    dry: bool = False
+    replace: bool = False
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    minutes: float = MINUTES
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the file leaves open; `option` settles it, with one of `answers`."""
+
+    text: str
+    option: str
+    answers: tuple[str, ...]
+
+
+Ask = Callable[[Question], str | None]  # None: there is nobody to ask
+Progress = Callable[[float, str], None]
+
+
+def run(request: Request, ask: Ask, progress: Progress) -> dict[str, Any]:
+    """Import a file; return what was found (a dry run), or made. Raise ImportFailed.
+
+    What is made appears as a whole, under its name, or not at all.
+    """
+    if not manifest.is_name(request.name):
+        raise ImportFailed(f"--name {request.name}: letters, digits, dots, dashes and underscores, up to 100")
+    if (library.WEIGHTS / request.name).exists():
+        raise ImportFailed(f"--name {request.name}: a shipped model is called so; choose another")
+    if not request.file.is_file():
+        raise ImportFailed(f"{request.file}: there is no such file")
+    place = library.user_folder()
+    final, part = place / request.name, place / (request.name + _PART)
+    if final.exists() and not (request.replace or request.dry):
+        raise ImportFailed(f"{final}: is there already; --replace, or another --name")
+    if request.dry:
+        return _answered(request, place, ask, progress)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        made = _answered(request, part, ask, progress)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
+    except OSError as error:
+        raise ImportFailed(f"{error.filename or place}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {**made, "folder": str(final)}
+
+
+def _answered(request: Request, folder: Path, ask: Ask, progress: Progress) -> dict[str, Any]:
+    """Run the import, asking what it asks, until it is through."""
+    while True:
+        answer = _run_child(request, folder, progress)
+        if "question" not in answer:
+            break
+        question = Question(**answer["question"])
+        said = ask(question)
+        if said is None:
+            raise ImportFailed(
+                f"{request.file}: {question.text}; say --{question.option} {' | '.join(question.answers)}"
+            )
+        request = told(request, question.option, said)
+    if "error" in answer:
+        raise ImportFailed(f"{request.file}: {answer['error']}")
+    found: dict[str, Any] = answer.get("found") or answer["made"]
+    return found
+
+
+def told(request: Request, option: str, said: str) -> Request:
+    """Return the request with an option of the import set; ImportFailed where that is no value for it."""
+    if option == "classes":
+        return replace(request, classes=tuple(name.strip() for name in said.split(",")))
+    value: Any = said
+    try:
+        if option == "range":
+            low, high = (float(end) for end in said.split(","))
+            if not low < high:
+                raise ValueError
+            value = (low, high)
+        elif option == "size":
+            value = int(said)
+            if not 16 <= value <= 4096:
+                raise ValueError
+    except ValueError:
+        wanted = {"range": "two numbers, as -1,1", "size": "pixels, 16 to 4096"}[option]
+        raise ImportFailed(f"--{option} {said}: {wanted}, would be right") from None
+    return replace(request, hints={**request.hints, option: value})
+
+
+def _run_child(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Do the import in a process of its own and return its last answer."""
+    job = {
+        "file": str(request.file.absolute()),
+        "folder": str(folder),
+        "name": request.name,
+        "title": request.title or request.name,
+        "bends": request.bends,
+        "classes": request.classes,
+        "precisions": request.precisions,
+        "licence": request.licence,
+        "dry": request.dry,
+        "hints": dict(request.hints),
+    }
+    root = str(Path(manifest.__file__).parent.parent)
+    last: dict[str, Any] = {}
+    # -P: nothing in the models folder, where the child works, is ever taken for a module.
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+        [sys.executable, "-P", "-m", "models.importers.job"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        cwd=folder if folder.is_dir() else None,
+        env={**os.environ, "PYTHONPATH": root},
+    ) as child:  # fmt: skip
+        expired = Timer(60.0 * request.minutes, child.kill)
+        expired.start()
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(json.dumps(job))
+            child.stdin.close()
+            for line in child.stdout:
+                last = json.loads(line)
+                if "progress" in last:
+                    progress(last["progress"], last["what"])
+            status = child.wait()
+        finally:
+            in_time = expired.is_alive()
+            expired.cancel()
+            child.kill()
+        errors.seek(0)
+        problems = errors.read().strip().splitlines()
+    if not in_time:
+        return {"error": f"not through after {request.minutes:g} minutes; --minutes gives it more"}
+    return {"error": _end(status, problems)} if "progress" in last or not last else last
+
+
+def _end(status: int, problems: list[str]) -> str:
+    """Return why a process ended without an answer, as far as can be told."""
+    if any(sign in " ".join(problems[-3:]) for sign in ("MemoryError", "bad_alloc")):
+        return "it needs more memory than such a file may"
+    what = f"signal {-status}" if status < 0 else f"status {status}"
+    return f"the import ended with {what}" + (f": {problems[-1][:200]}" if problems else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from models.importers import fastgan, lightweight_gan, rosinality, stylegan2, stylegan3
 from models.importers.containers import Checkpoint, open_checkpoint
 from models.importers.network import CheckpointError, Network
+from models.importers.pickles import BROKEN
 from models.importers.weights import Weights, candidates
 
 __all__ = ["Checkpoint", "CheckpointError", "Network", "open_checkpoint", "read"]
@@ -29,8 +30,13 @@ ARCHITECTURES: tuple[tuple[str, Callable[[Weights], Network]], ...] = (
 def read(path: Path) -> Network:
     """Return the generator of a checkpoint; CheckpointError where there is none that is known."""
     checkpoint = open_checkpoint(path)
-    for weights in candidates(checkpoint):
-        for sign, reader in ARCHITECTURES:
-            if sign in weights:
-                return reader(weights)
+    try:
+        for weights in candidates(checkpoint):
+            for sign, reader in ARCHITECTURES:
+                if sign in weights:
+                    return reader(weights)
+    except CheckpointError:
+        raise
+    except BROKEN as error:
+        raise CheckpointError(f"{path}: its weights don't fit together ({error})") from error
     raise CheckpointError(f"{path}: a {checkpoint.format} without a generator of a known kind")

@@ -118,10 +118,8 @@ def _excite(graph: Graph, small: Value, side: int, large: Value, level: Level) -
 def read(weights: Weights) -> Network:
     """Return the network of a FastGAN checkpoint."""
     sides = sorted(int(found[1]) for found in weights.names(r"feat_(\d+)\.1\.weight(?:_orig)?"))
-    if sides != [8 * 2**number for number in range(len(sides))] or len(sides) < 6:
-        raise weights.error(
-            f"it has features of {sides} px; 8, 16 and so on up to 256 at least would be right"
-        )
+    if sides not in ([8 * 2**number for number in range(count)] for count in (6, 7, 8)):
+        raise weights.error("it should have features of 8, 16 and so on up to 256, 512 or 1024 px")
     z_dim, outputs, *_ = _shape(weights, "init.init.0")
     first = plain.read_normed(
         weights, "init", _even(weights, "init.init.0", turned=True), outputs, "init.init.1"
@@ -159,10 +157,14 @@ def _read_level(weights: Weights, side: int, channels: dict[int, int]) -> Level:
     name = f"feat_{side}"
     double = f"{name}.5.weight" in weights or f"{name}.5.weight_orig" in weights
     steps = []
+    inputs = channels[side // 2]
     for number, (convolution, noise, norm) in enumerate(((1, 2, 3), (5, 6, 7)) if double else ((1, 0, 2),)):
         full = f"{name}.{convolution}"
         outputs = _shape(weights, full)[0]
+        if _shape(weights, full) != (outputs, inputs, 3, 3):
+            raise weights.error(f"{full} takes other than the {inputs} channels that enter it")
         folded = plain.read_normed(weights, full, _even(weights, full), outputs, f"{name}.{norm}")
+        inputs = outputs // 2
         strength = weights.number(f"{name}.{noise}.weight") if noise else 0.0
         steps.append(Step(folded, f"noise_{side}_{number}" if noise else "", strength))
     excitation = None

@@ -15,6 +15,7 @@ from models.importers.plain import Normed
 from models.importers.weights import Fetch, Weights
 
 LATER = 3  # levels up to the one that an excitation scales: sle_map
+MOST_LEVELS = 9  # 2048 px
 HEAD = 64  # channels of an attention head
 SLOPE = 0.1
 
@@ -225,6 +226,8 @@ def read(weights: Weights) -> Network:
         weights, "first", lambda: raw().transpose(1, 0, 2, 3), outputs, "initial_conv.1", bias
     )
     count = len({found[1] for found in weights.names(r"layers\.(\d+)\.0\..*")})
+    if not 1 <= count <= MOST_LEVELS:
+        raise weights.error(f"it has {count} levels; 1 to {MOST_LEVELS} are read")
     inputs, levels = outputs // 2, []
     for number in range(count):
         levels.append(level := _read_level(weights, number, inputs))
@@ -296,6 +299,8 @@ def _read_attention(weights: Weights, name: str, channels: int) -> Attention | N
     if f"{name}.fn.to_q.weight" not in weights:
         return None
     inner = weights.shape(f"{name}.fn.to_q.weight")[0]
+    if inner % HEAD:
+        raise weights.error(f"{name}.fn.to_q gives {inner} channels, which are no heads of {HEAD}")
     shapes = {
         "to_lin_q": (inner, channels, 1, 1), "to_lin_kv.net.0": (channels, 1, 3, 3),
         "to_lin_kv.net.1": (2 * inner, channels, 1, 1), "to_q": (inner, channels, 1, 1),

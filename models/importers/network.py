@@ -17,8 +17,17 @@ from models.importers.graph import Graph
 Floats = NDArray[np.float32]
 
 
+MOST_WORDS = 600  # characters of an error
+
+
 class CheckpointError(ValueError):
-    """A file that can't be imported; one line that says what is wrong, where, and what would be right."""
+    """A file that can't be imported; one line that says what is wrong, where, and what would be right.
+
+    Names out of the file may stand in it, so whatever can't be printed is left out.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__("".join(c if c.isprintable() else " " for c in what)[:MOST_WORDS])
 
 
 @dataclass(frozen=True)

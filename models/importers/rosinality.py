@@ -21,6 +21,8 @@ def read(weights: Weights) -> Network:
     """Return the network of a checkpoint of rosinality's generator."""
     w_dim = weights.shape("conv1.conv.modulation.weight")[1]
     count = len(weights.names(r"to_rgbs\.\d+\.conv\.weight"))
+    if count >= stylegan2.MOST_BLOCKS:
+        raise weights.error(f"it has {count + 1} resolutions; at most {stylegan2.MOST_BLOCKS} are read")
     dense = tuple(
         _linear(weights, f"style.{number}", w_dim, w_dim, RATE)
         for number in range(1, 1 + len(weights.names(r"style\.\d+\.weight")))
@@ -78,7 +80,10 @@ def _block(weights: Weights, number: int, inputs: int, w_dim: int, grain: dict[s
 def _kernel(weights: Weights, name: str) -> Floats:
     """Return a filter, which the file has with its gain, with a sum of one."""
     kernel = stylegan2.read_kernel(weights, name)
-    even: Floats = kernel / kernel.sum()
+    total = kernel.sum()
+    if not total > 0:
+        raise weights.error(f"{name} adds up to {total}, which is no filter")
+    even: Floats = kernel / total
     return even
 
 

@@ -19,6 +19,8 @@ from models.importers.network import Layer, Network
 from models.importers.parts import ACTIVATIONS, HOMOGENEOUS, Floats, Linear
 from models.importers.weights import Fetch, Weights
 
+MOST_BLOCKS = 10  # 2048 px
+MOST_TAPS = 32  # of a filter
 CLAMP = 256.0  # of the trainer's configurations, where a file of weights alone does not say
 
 
@@ -221,7 +223,7 @@ def _around(graph: Graph, x: Value, block: Block, skip: Fetch) -> Value:
 def read(weights: Weights) -> Network:
     """Return the network of a StyleGAN2 or StyleGAN2-ADA checkpoint (NVlabs)."""
     sides = sorted(int(found[1]) for found in weights.names(r"synthesis\.b(\d+)\.conv1\.weight"))
-    if sides != [4 * 2**number for number in range(len(sides))]:
+    if len(sides) > MOST_BLOCKS or sides != [4 * 2**number for number in range(len(sides))]:
         raise weights.error(f"synthesis has blocks of {sides} px, each twice the one before would be right")
     w_dim = weights.shape("synthesis.b4.conv1.affine.weight")[1]
     channels = weights.shape(f"synthesis.b{sides[-1]}.torgb.weight")[0]
@@ -308,6 +310,8 @@ def read_mapping(weights: Weights, w_dim: int) -> tuple[parts.MappingLayers, Fet
     for number, (outputs, _) in enumerate(widths):
         layers.append(read_linear(weights, f"mapping.fc{number}", inputs, outputs, rate=0.01))
         inputs = outputs
+    if z_dim < 1:
+        raise weights.error("the mapping takes no z, so there is no latent to play")
     if inputs != w_dim:
         raise weights.error(f"the mapping gives {inputs} numbers, and the synthesis takes {w_dim}")
     embedding = read_linear(weights, "mapping.embed", classes, embedded) if classes else None
@@ -375,6 +379,8 @@ def read_kernel(weights: Weights, name: str) -> Floats:
         row = np.array([1, 3, 3, 1], np.float32) / 8
         return np.outer(row, row).astype(np.float32)
     shape = weights.shape(name)
+    if len(shape) not in (1, 2) or max(shape) > MOST_TAPS:
+        raise weights.error(f"{name} has the shape {shape}; at most {MOST_TAPS} taps would be right")
     taps = weights.take(name, *shape)()
     square: Floats = (np.outer(taps, taps) if taps.ndim == 1 else taps).astype(np.float32)
     return square[::-1, ::-1]

@@ -18,7 +18,9 @@ from models.importers.parts import Floats, Linear
 from models.importers.stylegan2 import read_linear, read_mapping
 from models.importers.weights import Fetch, Weights
 
+MOST_TAPS = 64
 MARGIN = 10  # pixels around the picture in all layers but the last two
+MOST_SIDE = 2048 + 2 * 64  # px
 CUTOFF = 2.0  # cycles a picture, of the input
 SLOPE = 0.2
 CLAMP = 256.0
@@ -235,6 +237,8 @@ def read(weights: Weights) -> Network:
     sides = [int(match[3]) for match in found]
     margin = weights.attribute("synthesis", "margin_size", MARGIN)
     rates = [side - 2 * margin for side in sides[:-2]] + sides[-2:]
+    if min(rates) < 1 or max(*sides, *rates) > MOST_SIDE:
+        raise weights.error(f"it has layers of {min(sides)} to {max(sides)} px; up to {MOST_SIDE} are read")
     channels = weights.shape("synthesis.input.weight")[0]
     entry = Input(
         read_linear(weights, "synthesis.input.affine", w_dim, 4),
@@ -318,5 +322,8 @@ def _kernel(weights: Weights, name: str) -> Floats | None:
     """Return a filter as a correlation kernel, None where the layer has none."""
     if name not in weights:
         return None
-    taps = weights.take(name, *weights.shape(name))()
+    shape = weights.shape(name)
+    if len(shape) not in (1, 2) or max(shape) > MOST_TAPS:
+        raise weights.error(f"{name} has the shape {shape}; at most {MOST_TAPS} taps would be right")
+    taps = weights.take(name, *shape)()
     return taps[::-1] if taps.ndim == 1 else taps[::-1, ::-1]

@@ -1,0 +1,251 @@
+"""The importers against the published code: golden vectors, every container, every rung, bends.
+
+`tests/golden/importers/*.npz` were made with the repositories of the networks' authors
+(NVlabs/stylegan2-ada-pytorch d72cc7d, NVlabs/stylegan3 c233a91, rosinality/stylegan2-pytorch bef283a,
+lucidrains/lightweight-gan efbec45, and FastGAN-pytorch's models.py) on a CPU, their reference operators and
+float32: a small network was built, every weight set to the numbers of the recipe in the file (`draw` in
+checkpoints.py; filters, which are designed and not learned, are stored as they were), the network set to
+evaluation, and z, w, ws, the noise and the picture kept.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from checkpoints import CANARY, GOLDEN, Golden, nvlabs, safetensors, torch_file
+
+from models import importers
+from models.importers import CheckpointError, Network
+from models.importers.graph import Graph
+from models.importers.network import BEND
+
+CASES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
+CLOSE = 1e-4  # mean difference, of the picture's standard deviation; the promise is 1e-3 of its range
+
+
+def write(folder: Path, golden: Golden, case: str) -> Path:
+    """Write the checkpoint of a case the way its trainer does."""
+    if case.startswith("stylegan"):
+        return nvlabs(folder / "network-snapshot.pkl", golden)
+    tensors = golden.tensors()
+    if case == "rosinality":
+        namespace = argparse.Namespace(size=16, path=Path("pictures"), lr=0.002)
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))]).state_dict()
+        return torch_file(folder / "010000.pt", {"g": tensors, "g_ema": tensors, "g_optim": optimizer,
+                                                 "args": namespace, "ada_aug_p": 0.3})  # fmt: skip
+    if case == "fastgan":
+        return torch_file(
+            folder / "50000.pth", {"g": {f"module.{n}": t for n, t in tensors.items()}, "d": {}}
+        )
+    both = {f"{which}.{name}": tensor * (1 if which == "GE" or not tensor.is_floating_point() else 2)
+            for which in ("G", "GE") for name, tensor in tensors.items()}  # fmt: skip
+    return torch_file(folder / "model_10.pt", {"GAN": both, "version": "1.2.1", "G_scaler": {}})
+
+
+def run(graph: Graph, feed: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what ONNX Runtime makes of the inputs that the graph has."""
+    session = onnxruntime.InferenceSession(graph.serialise(), providers=["CPUExecutionProvider"])
+    given = {name: feed[name] for name in graph.inputs}
+    (output,) = session.run(None, given)
+    return output
+
+
+def feed_of(golden: Golden, network: Network) -> dict[str, np.ndarray]:
+    """Return the inputs of the synthesis that the published code had."""
+    noises = {
+        name: network.grain[name]() if name in network.grain else golden.noise(name, shape)
+        for name, shape in network.noises.items()
+    }
+    bends = {
+        f"bend_{layer.name}": np.array([rest for _, rest in BEND], np.float32) for layer in network.layers
+    }
+    extra = {"transform": golden.arrays["transform"]} if network.transform else {}
+    return {"ws": golden.arrays["ws"], **noises, **bends, **extra}
+
+
+def apart(found: np.ndarray, golden: Golden, name: str = "image") -> float:
+    """Return the mean difference from the published code, in its standard deviations."""
+    step = int(golden.arrays.get("step", 1))
+    wanted = golden.arrays[name]
+    return float(np.abs(found[:, :, ::step, ::step] - wanted).mean() / wanted.std())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mapping_and_synthesis_are_those_of_the_published_code(case: str, folder: Path) -> None:
+    golden = Golden(case)
+    network = importers.read(write(folder, golden, case))
+    inputs = {name: golden.arrays[name] for name in ("z", "label") if name in golden.arrays}
+    np.testing.assert_allclose(run(network.mapping(), inputs), golden.arrays["w"], atol=1e-4)
+    feed = feed_of(golden, network)
+    for height in network.heights:
+        name = f"image_{height}" if height != network.heights[0] else "image"
+        if name in golden.arrays:
+            assert apart(run(network.synthesis(height, pixels=False), feed), golden, name) < CLOSE
+            halved = apart(run(network.synthesis(height, pixels=False, half=True), feed), golden, name)
+            assert halved < 0.02  # 35 dB for pictures that fill their range
+    assert CANARY not in os.environ
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_graphs_are_sound_and_pictures_fill_bytes(case: str, folder: Path) -> None:
+    golden = Golden(case)
+    network = importers.read(write(folder, golden, case))
+    feed = feed_of(golden, network)
+    for height in (network.heights[0], network.heights[-1]):
+        graph = network.synthesis(height)
+        onnx.checker.check_model(onnx.load_from_string(graph.serialise()), full_check=True)
+        picture = run(graph, feed)
+        assert picture.shape == (height, height, 3)
+        assert picture.dtype == np.uint8
+        exact = run(network.synthesis(height, pixels=False), feed)[0]
+        if len(exact) == 3:
+            low = 0.0 if case.startswith("lightweight") else -1.0
+            levels = (exact.transpose(1, 2, 0) - low) / (1 - low) * 255 + 0.5
+            assert np.abs(levels.clip(0, 255).astype(np.uint8).astype(int) - picture).max() <= 1
+    assert network.style_groups["coarse"][0] == 0
+    assert network.style_groups["fine"][1] == network.num_ws
+    assert set(network.grain) <= set(network.noises)
+
+
+@pytest.mark.parametrize("case", ["stylegan2-skip", "stylegan3-t", "fastgan", "lightweight-gan"])
+def test_a_bend_at_rest_changes_nothing_and_each_number_of_it_something(case: str, folder: Path) -> None:
+    golden = Golden(case)
+    network = importers.read(write(folder, golden, case))
+    layer = network.layers[2].name
+    feed = feed_of(golden, network)
+    plain = run(network.synthesis(network.heights[0], pixels=False), feed)
+    bent = network.synthesis(network.heights[0], pixels=False, bends=(layer,))
+    session = onnxruntime.InferenceSession(bent.serialise(), providers=["CPUExecutionProvider"])
+    rest = feed[f"bend_{layer}"]
+    for number in (None, *range(len(BEND))):
+        knobs = rest.copy()
+        if number is not None:
+            knobs[number] += 0.5
+        given = {name: feed[name] for name in bent.inputs} | {f"bend_{layer}": knobs}
+        (picture,) = session.run(None, given)
+        assert np.array_equal(picture, plain) == (number is None)
+
+
+def test_a_bend_turns_and_moves_as_it_says() -> None:
+    graph = Graph("bent")
+    x = graph.input("x", 1, 4, 8, 8)
+    graph.output(importers.parts.bend(graph, x, "b8", 4, 8), "image", "float32", 1, 4, 8, 8)
+    picture = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    names = [name for name, _ in BEND]
+
+    def bent(**moved: float) -> np.ndarray:
+        knobs = np.array([moved.get(name, rest) for name, rest in BEND], np.float32)
+        return run(graph, {"x": picture, "bend_b8": knobs})
+
+    assert names[:5] == ["scale", "shift", "rotate", "across", "down"]
+    np.testing.assert_allclose(bent(scale=2.0, shift=0.5), 2 * picture + 0.5, atol=1e-5)
+    np.testing.assert_allclose(bent(rotate=90.0), np.rot90(picture, axes=(2, 3)), atol=1e-5)
+    np.testing.assert_allclose(bent(across=0.25)[..., 2:], picture[..., :-2], atol=1e-5)
+    np.testing.assert_allclose(bent(down=0.25)[:, :, 2:], picture[:, :, :-2], atol=1e-5)
+    silent = bent(suppress_2=1.0)
+    assert not silent[:, 1].any()
+    np.testing.assert_allclose(silent[:, [0, 2, 3]], picture[:, [0, 2, 3]], atol=1e-5)
+
+
+def test_every_container_of_one_network_gives_the_same_picture(folder: Path) -> None:
+    golden = Golden("rosinality")
+    tensors = golden.tensors()
+    half = {name: tensor.half().float() for name, tensor in tensors.items()}
+    average = torch.arange(24.0)
+    files = {
+        "zip": torch_file(folder / "a.pt", {"g_ema": tensors}),
+        "before 1.6": torch_file(folder / "b.pt", {"g_ema": tensors, "latent_avg": average}, legacy=True),
+        "state dict": torch_file(folder / "c.pt", tensors),
+        "safetensors": safetensors(folder / "d.safetensors", golden),
+        "float64": torch_file(folder / "e.pt", {name: tensor.double() for name, tensor in tensors.items()}),
+    }
+    networks = {name: importers.read(path) for name, path in files.items()}
+    pictures = {
+        name: run(network.synthesis(16, pixels=False), feed_of(golden, network))
+        for name, network in networks.items()
+    }
+    for picture in pictures.values():
+        assert np.array_equal(picture, pictures["zip"])
+    assert {name for name, network in networks.items() if network.w_avg is not None} == {"before 1.6"}
+    assert np.array_equal(networks["before 1.6"].w_avg, average.numpy())
+    small = importers.read(torch_file(folder / "f.pt", {n: t.half() for n, t in tensors.items()}))
+    rounded = importers.read(torch_file(folder / "g.pt", half))
+    one, other = (run(each.synthesis(16, pixels=False), feed_of(golden, each)) for each in (small, rounded))
+    assert np.array_equal(one, other)
+    bfloat = importers.read(torch_file(folder / "h.pt", {n: t.bfloat16() for n, t in tensors.items()}))
+    assert apart(run(bfloat.synthesis(16, pixels=False), feed_of(golden, bfloat)), golden) < 0.1
+
+
+def test_weights_without_attributes_are_enough(folder: Path) -> None:
+    for case in ("stylegan2-skip", "stylegan3-r-classes"):
+        golden = Golden(case)
+        network = importers.read(safetensors(folder / f"{case}.safetensors", golden))
+        feed = feed_of(golden, network)
+        assert apart(run(network.synthesis(network.heights[0], pixels=False), feed), golden) < CLOSE
+
+
+def test_lower_rungs_are_the_lower_heads(folder: Path) -> None:
+    golden = Golden("stylegan2-skip")
+    network = importers.read(write(folder, golden, "stylegan2-skip"))
+    assert network.heights == (32, 16, 8, 4)
+    feed = feed_of(golden, network)
+    pictures = [run(network.synthesis(height, pixels=False), feed) for height in network.heights]
+    for large, small in pairwise(pictures):
+        assert small.shape[2] * 2 == large.shape[2]
+        shrunk = large.reshape(1, 3, small.shape[2], 2, small.shape[2], 2).mean((3, 5))
+        assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.2
+    assert importers.read(write(folder, Golden("stylegan2-orig-grey"), "stylegan2-orig")).heights == (16,)
+
+
+CHANGES: dict[str, tuple[Callable[[Golden], Any], str]] = {
+    "missing": (lambda g: g.weights.pop("synthesis.b16.conv0.bias"), "synthesis.b16.conv0.bias is missing"),
+    "left over": (lambda g: g.weights.update({"synthesis.b16.extra": np.zeros(2, np.float32)}), "b16.extra"),
+    "misshapen": (
+        lambda g: g.weights.update({"synthesis.b8.conv1.bias": np.zeros(7, np.float32)}),
+        "synthesis.b8.conv1.bias has the shape (7,), (32,) would be right",
+    ),
+    "unknown activation": (
+        lambda g: g.attributes.update({"synthesis.b8.conv1": {"activation": "mish"}}),
+        "'mish'",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_do_not_fit_are_named(change: str, tmp_path: Path) -> None:
+    golden = Golden("stylegan2-skip")
+    alter, words = CHANGES[change]
+    alter(golden)
+    with pytest.raises(CheckpointError) as caught:
+        importers.read(nvlabs(tmp_path / "a.pkl", golden))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_importing_needs_no_torch(tmp_path: Path) -> None:
+    path = write(tmp_path, Golden("stylegan2-skip"), "stylegan2-skip")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path; from models import importers\n"
+        f"network = importers.read(Path({str(path)!r}))\n"
+        f"network.synthesis(32).write(Path({str(tmp_path / 'a.onnx')!r}))\n"
+    )
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
+    network = importers.read(path)
+    assert (tmp_path / "a.onnx").read_bytes() == network.synthesis(32).serialise()

@@ -50,7 +50,7 @@ def generator(
     label: str = "",
     noise: str = "",
     psi: str = "",
-    latent: tuple[int, ...] = (1, 16),
+    latent: tuple[Any, ...] = (1, 16),
     last: str = "Tanh",
     nhwc: bool = False,
     channels: int = 3,
@@ -60,7 +60,7 @@ def generator(
 ) -> ModelProto:
     """A generator: latents (and a label) through a dense layer and two convolutions to a picture."""
     build = Build()
-    width = int(np.prod(latent[1:]))
+    width = int(np.prod([side for side in latent[1:] if isinstance(side, int)]))
     x = build.node("Reshape", build.input(z, latent), build.constant(np.array([1, width])))
     if psi:
         x = build.node("Mul", x, build.input(psi, (1,)))

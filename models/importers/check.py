@@ -69,6 +69,9 @@ def parse(data: bytes, limits: Limits = LIMITS) -> ModelProto:
 
 
 def _check_model(model: ModelProto, depth: int) -> None:
+    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
+    if not all(isinstance(each.name, str) for each in values):
+        raise CheckpointError("names in it are no text: it is damaged")
     if model.functions:
         names = ", ".join(sorted({f"{each.domain}.{each.name}" for each in model.functions})[:3])
         raise CheckpointError(f"it has functions of its own ({names}); inline them: onnx.inliner")
@@ -102,6 +105,9 @@ def graphs(graph: GraphProto, depth: int = LIMITS.depth, level: int = 0) -> Iter
 
 
 def _check_node(node: NodeProto) -> None:
+    # Names that are no UTF-8 come out of protobuf as bytes.
+    if not all(isinstance(each, str) for each in (node.op_type, node.domain, *node.input, *node.output)):
+        raise CheckpointError("names in it are no text: it is damaged")
     where = f"node {node.name or (node.output[0] if node.output else '?')!r} ({node.op_type})"
     if node.op_type in _REPEATS:
         raise CheckpointError(f"{where} repeats a graph, for how long nothing can tell; export it unrolled")
@@ -131,7 +137,7 @@ _PLAIN: dict[int, int] = {  # bytes an element
 
 
 def _check_tensor(tensor: TensorProto, where: str = "") -> None:
-    where = f"{where or 'constant'} {tensor.name!r}".strip()
+    where = f"{where or 'constant'} {tensor.name!r}"
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise CheckpointError(
             f"{where} lies in another file; save the model in one: save_as_external_data=False"

@@ -1,0 +1,299 @@
+"""Any ONNX generator and image network: roles worked out, a folder written, played, listed and removed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from engine import importing, library
+from engine.core.parameters import BEND, NETWORKS
+from engine.render.generator import Generator
+from engine.render.networks import Networks
+from models import manifest
+from models.importers import check
+from models.importers.network import CheckpointError
+from models.importers.roles import Hints, Question, Roles, work_out
+from tests.networks import Build, generator, image_network
+from tests.test_generator import JOB
+
+ROOT = Path(__file__).parent.parent
+LABEL = (0.0, 0.0, 1.0, *[0.0] * 13)
+
+
+def roles(model: onnx.ModelProto, **hints: object) -> Roles:
+    return work_out(check.parse(model.SerializeToString()), Hints(**hints))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (generator(), {"latent": "z", "layout": "nchw", "range": (-1.0, 1.0), "channels": 3, "height": 32}),
+        (generator(last="Sigmoid", nhwc=True), {"layout": "nhwc", "range": (0.0, 1.0), "width": 32}),
+        (generator(last="bytes", nhwc=True), {"range": (0.0, 255.0), "layout": "nhwc"}),
+        (generator(last=""), {"range": (-1.0, 1.0)}),
+        (generator(z="input_3", latent=(1, 16, 1, 1)), {"latent": "input_3"}),
+        (generator(latent=("batch", 16)), {"latent": "z"}),
+        (generator(latent=(1, 4, 16)), {"latent": "z"}),
+        (generator(channels=1), {"channels": 1}),
+        (generator(label="y", psi="truncation_psi", noise="n0"),
+         {"label": "y", "psi": "truncation_psi", "noises": ("n0",), "latent": "z"}),
+        (image_network(), {"picture": "input", "latent": "", "range": (0.0, 1.0), "height": 32}),
+        (image_network(levels=255.0), {"range": (0.0, 255.0)}),
+        (image_network("side", 2), {"picture": "input", "height": 512}),
+    ],
+)  # fmt: skip
+def test_roles_are_worked_out(model: onnx.ModelProto, expected: dict[str, object]) -> None:
+    found = roles(model)
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def two_vectors() -> onnx.ModelProto:
+    build = Build()
+    x = build.node("Add", build.input("style", (1, 16)), build.input("content", (1, 16)))
+    x = build.node(
+        "Reshape", build.node("MatMul", x, build.weight(16, 3 * 16 * 16)), build.constant([1, 3, 16, 16])
+    )
+    build.node("Tanh", x, to="image")
+    build.output("image", None)
+    return build.model()
+
+
+def test_what_stays_open_is_asked_and_an_answer_settles_it() -> None:
+    with pytest.raises(Question, match=r"--latent style \| content") as asked:
+        roles(two_vectors())
+    assert asked.value.answers == ("style", "content")
+    with pytest.raises(CheckpointError, match="there are: style, content"):
+        roles(two_vectors(), latent="neither")
+    found = roles(two_vectors(), latent="content")
+    assert (found.latent, found.noises) == ("content", ("style",))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (image_network(batch=1, channels=1), "one channel of one picture"),
+        (generator(latent=(1, "n")), "open side"),
+    ],
+)
+def test_what_can_not_be_played_is_refused(model: onnx.ModelProto, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        roles(model)
+
+
+def test_a_picture_that_no_latent_moves_is_refused() -> None:
+    model = generator()
+    model.graph.initializer[1].raw_data = bytes(len(model.graph.initializer[1].raw_data))
+    with pytest.raises(CheckpointError, match="same for different"):
+        roles(model)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a generator that has everything, and an image network twice as large."""
+    folder = tmp_path_factory.mktemp("models")
+    files = {
+        "full": generator(label="label", psi="psi", noise="grain", random=True, opset=11),
+        "twice": image_network(32, 2),
+        "grey": image_network(32, channels=1, batch="n"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHLADNI_MODELS", str(folder / "models"))
+        for name, model in files.items():
+            path = folder / f"{name}.onnx"
+            onnx.save(model, path)
+            importing.run(importing.Request(path, name), lambda _: None, lambda share, what: None)
+    return folder / "models"
+
+
+def test_an_imported_generator_shows_what_the_network_makes(models: Path) -> None:
+    played = Generator(models / "full", "cpu")
+    m = played.manifest
+    assert (m.z_dim, m.w_dim, m.classes) == (16, 21, ("0", "1", "2", "3", "4"))
+    assert set(m.rungs[0].inputs) == {"ws", "psi", "noise_00", "noise_01"}
+    job = replace(JOB, label=LABEL, noise=0.0, psi=0.8)
+    theirs = onnxruntime.InferenceSession(
+        generator(label="label", psi="psi", noise="grain").SerializeToString(),
+        providers=["CPUExecutionProvider"],
+    )
+    z = played.styles(job)[0, 0, :16]
+    feed = {
+        "z": z[None], "label": np.eye(5, dtype=np.float32)[[2]], "psi": np.float32([0.8]),
+        "grain": np.zeros((1, 1, 32, 32), np.float32),
+    }  # fmt: skip
+    (picture,) = theirs.run(None, feed)
+    expected = ((picture[0].transpose(1, 2, 0) + 1.0) * 127.5).clip(0, 255)
+    assert np.abs(played.frame(job).astype(float) - expected).max() <= 1.0
+    assert np.abs(played.frame(replace(job, noise=1.0)).astype(float) - expected).max() > 5.0
+    assert np.array_equal(played.frame(replace(job, noise=1.0)), played.frame(replace(job, noise=1.0)))
+    assert np.abs(played.frame(replace(job, label=(1.0,))).astype(float) - expected).max() > 5.0
+    assert np.abs(played.frame(replace(job, psi=0.1)).astype(float) - expected).max() > 5.0
+
+
+def test_an_import_has_its_sheet_its_card_and_its_errors(models: Path) -> None:
+    found = manifest.load(models / "full")
+    assert isinstance(found, manifest.Generator)
+    sheet = cv2.imread(str(models / "full" / "contact.png"))
+    assert sheet.shape == (128, 128, 3)
+    assert sheet.std() > 5.0
+    assert all(version.psnr_db or version.precision == "fp32" for version in found.rungs[0].versions)
+    assert {version.precision for version in found.rungs[0].versions} >= {"fp32", "fp16"}
+    card = (models / "full" / "card.md").read_text()
+    assert "full.onnx (SHA-256 " in card
+    assert "dB" in card
+
+
+def test_an_image_network_plays_at_its_own_size_and_by_its_strength(models: Path) -> None:
+    networks = Networks([models / "twice", models / "grey"], "cpu")
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[8:24, 8:24] = (255, 128, 0)
+    assert np.array_equal(networks.apply(pixels, (0.0,) * NETWORKS), pixels)
+    whole = networks.apply(pixels, (1.0, 0.0))
+    assert whole.shape == (64, 64, 3)
+    assert np.abs(whole[32, 32].astype(int) - (0, 127, 255)).max() <= 1  # upside down in its values
+    assert whole[0, 0].min() == 255
+    half = networks.apply(pixels, (0.5, 0.0))
+    assert np.abs(half[32, 32].astype(int) - 128).max() <= 2
+    grey = networks.apply(pixels, (0.0, 1.0))
+    assert np.abs(grey[16, 16].astype(int) - (0, 127, 255)).max() <= 1  # each colour by itself
+    assert networks.expected_us((0.0, 1.0)) == networks.best_us[1] > 0.0
+    assert networks.expected_us((0.0,) * NETWORKS) == 0.0
+
+
+def chladni(models: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *map(str, arguments)], capture_output=True, text=True, timeout=90,
+        cwd=ROOT, stdin=subprocess.DEVNULL, env=os.environ | {"CHLADNI_MODELS": str(models), "DISPLAY": ""},
+    )  # fmt: skip
+
+
+def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:
+    onnx.save(generator(label="label"), tmp_path / "g.onnx")
+    told = chladni(tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    for line in ("architecture", "32 px", "classes", "nchw", "-1 to 1"):
+        assert line in told.stdout
+    assert not (tmp_path / "models").exists()
+
+
+def test_with_nobody_to_ask_the_options_are_named(tmp_path: Path) -> None:
+    onnx.save(two_vectors(), tmp_path / "g.onnx")
+    failed = chladni(tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g")
+    assert failed.returncode == 1
+    assert "which input takes the latents?; say --latent style | content" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    done = chladni(
+        tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g", "--latent", "style", "--range=0,1",
+        "--precisions", "fp32",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = manifest.load(tmp_path / "models" / "g")
+    assert isinstance(found, manifest.Generator)
+    assert [version.precision for version in found.rungs[0].versions] == ["fp32"]
+
+
+def test_somebody_who_is_there_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHLADNI_MODELS", str(tmp_path / "models"))
+    onnx.save(two_vectors(), tmp_path / "g.onnx")
+    asked: list[importing.Question] = []
+
+    def ask(question: importing.Question) -> str:
+        asked.append(question)
+        return question.answers[-1]
+
+    request = importing.Request(tmp_path / "g.onnx", "g", precisions=())
+    importing.run(request, ask, lambda share, what: None)
+    assert [question.option for question in asked] == ["latent"]
+    assert library.find("g", manifest.Generator)[0] == tmp_path / "models" / "g"
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/b", ".hidden", "", "x.part", "impressionism"])
+def test_a_name_that_is_none_or_taken_is_refused(tmp_path: Path, name: str) -> None:
+    onnx.save(generator(), tmp_path / "g.onnx")
+    with pytest.raises(importing.ImportFailed, match="--name"):
+        importing.run(importing.Request(tmp_path / "g.onnx", name), lambda _: None, lambda share, what: None)
+
+
+def test_a_model_is_replaced_only_on_request_and_an_unfinished_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHLADNI_MODELS", str(tmp_path / "models"))
+    onnx.save(generator(), tmp_path / "g.onnx")
+    request = importing.Request(tmp_path / "g.onnx", "g", precisions=())
+    importing.run(request, lambda _: None, lambda share, what: None)
+    with pytest.raises(importing.ImportFailed, match="--replace"):
+        importing.run(request, lambda _: None, lambda share, what: None)
+    importing.run(replace(request, replace=True), lambda _: None, lambda share, what: None)
+    shutil.copytree(tmp_path / "models" / "g", tmp_path / "models" / "h.part")
+    assert library.names() == ["g", "impressionism", "piano"]
+
+
+def test_models_are_listed_shown_verified_and_removed(models: Path, tmp_path: Path) -> None:
+    own = tmp_path / "models"
+    shutil.copytree(models, own)
+    listed = chladni(own, "models")
+    assert "full" in listed.stdout
+    assert "32 x 32 to 64 x 64" in listed.stdout
+    shown = chladni(own, "models", "show", "full").stdout
+    assert "z 16, w 21, 1 styles" in shown
+    assert "noise" in shown
+    assert chladni(own, "models", "verify", "full").returncode == 0
+    with (own / "full" / "mapping.onnx").open("ab") as file:
+        file.write(b"x")
+    verified = chladni(own, "models", "verify")
+    assert verified.returncode == 1
+    assert "FAIL  full" in verified.stdout
+    assert "ok    twice" in verified.stdout
+    assert chladni(own, "models", "remove", "full").returncode == 0
+    assert not (own / "full").exists()
+    kept = chladni(own, "models", "remove", "impressionism")
+    assert kept.returncode == 1
+    assert "shipped" in kept.stderr
+    assert chladni(own, "models", "show", "../full").returncode == 1
+
+
+def test_a_manifest_s_bent_layers_and_classes_can_be_named_by_hand(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    shutil.copytree(models / "full", folder)
+    path = folder / manifest.FILE
+    data = json.loads(path.read_text()) | {"classes": ["a", "b", "c", "d", "e"], "title": "Mine"}
+    path.write_text(json.dumps(data))
+    assert Generator(folder, "cpu").manifest.classes == ("a", "b", "c", "d", "e")
+    data["rungs"][0]["inputs"]["bend_b8"] = [len(BEND)]
+    path.write_text(json.dumps(data))
+    with pytest.raises(manifest.ManifestError, match="input bend_b8"):
+        manifest.load(folder)
+
+
+def test_a_show_with_an_image_network_plays_the_imported_generator(models: Path, tmp_path: Path) -> None:
+    show = tmp_path / "s.toml"
+    show.write_text(
+        'title = "s"\ngenerator = "full"\nmusician = "none"\npicture_ms = 300\nosc = { listen = "none" }\n'
+        '[[network]]\nname = "twice"\n[[cue]]\nnumber = 1\nlevels = { "network.1" = 1.0 }\n'
+    )
+    played = chladni(
+        models, "play", show, "--headless", "--device", "none", "--seconds", 3, "--recordings", tmp_path,
+        "--report", tmp_path / "r.json",
+    )  # fmt: skip
+    assert played.returncode == 0, played.stderr
+    picture = json.loads((tmp_path / "r.json").read_text())["picture"]
+    assert picture["generator"] == "full"
+    assert picture["shown"] > 30
+    assert picture["errors"] == 0
+
+
+def test_a_show_that_names_no_image_network_says_so(models: Path, tmp_path: Path) -> None:
+    show = tmp_path / "s.toml"
+    show.write_text('title = "s"\n[[network]]\nname = "full"\n')
+    played = chladni(models, "play", show, "--headless", "--device", "none", "--seconds", 1)
+    assert played.returncode == 1
+    assert "'full' is a generator, and a effect is wanted" in played.stderr

@@ -48,11 +48,11 @@ def shift_steps(event: int) -> int:
     return event - TIME_SHIFT + 1
 
 
-def encode(notes: Iterable[Note]) -> list[int]:
+def encode(notes: Iterable[Note], note_offs: bool = True) -> list[int]:
     """Return the event classes of notes, from time 0, on the 10 ms grid.
 
     A note struck again while it sounds ends there; at one time note-offs come before note-ons, lower pitches
-    first. A note lasts one step at least.
+    first. A note lasts one step at least. Without `note_offs` their lengths are left out, as of drums.
     """
     strokes: dict[tuple[int, int], tuple[int, int]] = {}  # (onset step, pitch) -> (end step, velocity)
     for note in notes:
@@ -63,7 +63,8 @@ def encode(notes: Iterable[Note]) -> list[int]:
     next_onset: dict[int, int] = {}
     for (onset, pitch), (end, velocity) in sorted(strokes.items(), reverse=True):
         moments.append((onset, True, pitch, velocity))
-        moments.append((min(end, next_onset.get(pitch, end)), False, pitch, 0))
+        if note_offs:
+            moments.append((min(end, next_onset.get(pitch, end)), False, pitch, 0))
         next_onset[pitch] = onset
     events: list[int] = []
     now, loudness = 0, -1

@@ -110,6 +110,7 @@ class Step(Network):
     for each input that carries state, the output that is its value after the event; it begins as zeros.
     """
 
+    precision: Literal["fp32", "int8"] = "fp32"
     output: str
     state: Annotated[dict[str, str], Field(min_length=1)]
 

@@ -1,92 +1,55 @@
-"""Reads the notes of Standard MIDI Files for training, the sustain pedal folded into their lengths."""
+"""Reads the notes of Standard MIDI Files for training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import mido
-import numpy as np
 
 from models.alphabet import Note
+from models.pedal import SUSTAIN, Key, fold
 
-SUSTAIN, PEDAL_DOWN = 64, 64  # controller number; values from here are down (MIDI 1.0)
+DRUMS = 9  # channel, counted from 0 (General MIDI level 1)
+DEFAULT_TEMPO = 500_000  # microseconds a beat until the file says otherwise (SMF 1.0)
 
 
-def read_notes(path: Path) -> list[Note]:
-    """Return the notes of a file by onset, all channels but drums (10) together; ValueError if unreadable.
+def read_notes(path: Path, drums: bool = False, bpm: float | None = None) -> list[Note]:
+    """Return the notes of a file by onset; ValueError if unreadable.
 
-    A note that ends while the pedal of its channel is down sounds until the pedal rises or until the same
-    key is struck again.
+    They are those of all channels but 10 together, or of channel 10 alone where the drums are wanted. With a
+    `bpm` the file is read at that tempo, whatever its own.
     """
     try:
-        messages = list(mido.MidiFile(path, clip=True))
+        file = mido.MidiFile(path, clip=True)
+        if file.type == 2 or file.ticks_per_beat <= 0:
+            raise ValueError("format 2 and SMPTE time are not read; save it as format 0 or 1")
+        return fold(_keys(file, drums, bpm))
     except Exception as error:  # mido lets EOFError, OSError, KeyError, ... out of a broken file
         raise ValueError(f"{path}: not a readable MIDI file ({error or type(error).__name__})") from error
-    now = 0.0
-    sounding: dict[tuple[int, int], tuple[float, int]] = {}  # (channel, pitch) -> (onset, velocity)
-    held: dict[int, set[int]] = {}  # channel -> pitches that only its pedal holds; no key while it is up
-    notes = []
 
-    def end(channel: int, pitch: int) -> None:
-        if (channel, pitch) in sounding:
-            onset, velocity = sounding.pop((channel, pitch))
-            notes.append(Note(onset, now - onset, pitch, velocity))
 
-    for message in messages:
-        now += message.time
-        if getattr(message, "channel", 9) == 9:
+def _keys(file: mido.MidiFile, drums: bool, bpm: float | None) -> Iterator[Key]:
+    at_s, tempo, before = 0.0, DEFAULT_TEMPO, 0
+    for tick, message in _merged(file):
+        beats = (tick - before) / file.ticks_per_beat
+        at_s, before = at_s + beats * (60 / bpm if bpm else tempo / 1e6), tick
+        if message.type == "set_tempo":
+            tempo = message.tempo
+        elif message.is_meta or (getattr(message, "channel", -1) == DRUMS) != drums:
             continue
-        channel = message.channel
-        if message.type == "control_change" and message.control == SUSTAIN:
-            if message.value >= PEDAL_DOWN:
-                held.setdefault(channel, set())
-            else:
-                for pitch in held.pop(channel, set()):
-                    end(channel, pitch)
-        elif message.type == "note_on" and message.velocity > 0:
-            end(channel, message.note)
-            held.get(channel, set()).discard(message.note)
-            sounding[channel, message.note] = (now, message.velocity)
         elif message.type in ("note_on", "note_off"):
-            if channel in held:
-                held[channel].add(message.note)
-            else:
-                end(channel, message.note)
-    for channel, pitch in tuple(sounding):
-        end(channel, pitch)
-    return sorted(notes)
+            down = message.type == "note_on"
+            yield Key(at_s, message.channel, "on" if down else "off", message.note, message.velocity)
+        elif message.type == "control_change" and message.control == SUSTAIN:
+            yield Key(at_s, message.channel, "pedal", 0, message.value)
+    yield Key(at_s, DRUMS, "off", 0, 0)  # the end of the file, where what still sounds ends
 
 
-def read_works(folder: Path) -> dict[str, list[Note]]:
-    """Return the notes of each MIDI file below `folder`, by its path there.
-
-    ValueError where the folder is missing, files are unreadable (all named), or fewer than two have notes:
-    one is needed to train, another to validate.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; --midi takes a folder of MIDI files")
-    works, wrong = {}, []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi")):
-        try:
-            works[path.relative_to(folder).as_posix()] = read_notes(path)
-        except ValueError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise ValueError("\n".join(wrong[:20]))
-    works = {name: notes for name, notes in works.items() if notes}
-    if len(works) < 2:
-        raise ValueError(f"{folder}: {len(works)} MIDI files with notes found, two or more needed")
-    return works
-
-
-def varied(notes: list[Note], rng: np.random.Generator) -> list[Note]:
-    """Return the notes transposed by up to five semitones and stretched by up to 5 %, from their first onset.
-
-    Both ranges are those of Performance RNN's larger augmentation (Oore et al. 2018).
-    """
-    pitches = [note.pitch for note in notes]
-    semitones = int(np.clip(rng.integers(-5, 6), -min(pitches), 127 - max(pitches)))
-    stretch = float(rng.choice([0.95, 0.975, 1.0, 1.025, 1.05]))
-    start = notes[0].onset_s
-    return [
-        Note((onset - start) * stretch, duration * stretch, pitch + semitones, velocity)
-        for onset, duration, pitch, velocity in notes
-    ]
+def _merged(file: mido.MidiFile) -> list[tuple[int, mido.Message]]:
+    """Return the messages of all tracks with their ticks, in order; mido's own merge copies each of them."""
+    messages = []
+    for track in file.tracks:
+        tick = 0
+        for message in track:
+            tick += message.time
+            messages.append((tick, message))
+    return sorted(messages, key=lambda pair: pair[0])

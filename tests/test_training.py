@@ -1,15 +1,12 @@
-"""Training and export, from a folder of pictures or MIDI files to a graph that gives what PyTorch gives."""
+"""Training and export, from a folder of pictures to a graph that gives what PyTorch gives."""
 
 import csv
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mido
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,18 +17,14 @@ from models import (  # noqa: E402
     checkpoint,
     export,
     gan,
-    lstm,
     manifest,
-    midi,
     pictures,
     train_gan,
-    train_lstm,
 )
 
 pytestmark = pytest.mark.train
 
 MODES = ("RGB", "L", "RGBA", "P", "CMYK")
-SMALL = lstm.Shape(layers=1, hidden=16, embedding=8)
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +42,6 @@ def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append((name, "red" if number % 2 else "blue"))
     with (folder / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "colour"), *rows])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three MIDI files of scales, with pedal."""
-    folder = tmp_path_factory.mktemp("pieces")
-    for number in range(3):
-        track = mido.MidiTrack()
-        for step in range(1000):
-            pitch = 48 + number + (step * 7) % 24
-            if step % 8 == 0:
-                track.append(mido.Message("control_change", control=64, value=127 * (step // 8 % 2)))
-            track.append(mido.Message("note_on", note=pitch, velocity=40 + step % 60, time=30))
-            track.append(mido.Message("note_off", note=pitch, time=90))
-        mido.MidiFile(tracks=[track]).save(folder / f"{number}.mid")
     return folder
 
 
@@ -162,68 +139,6 @@ def test_constant_weights_give_what_modulated_weights_give() -> None:
     torch.testing.assert_close(layer(x, w), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_resumed_musician_is_the_uninterrupted_one_and_exports(pieces: Path, tmp_path: Path) -> None:
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train_lstm.train(pieces, whole, steps=6, shape=SMALL)
-    with terminated_after(3):
-        train_lstm.train(pieces, halves, steps=6, shape=SMALL)
-    assert checkpoint.load(halves)[1]["step"] == 3
-    train_lstm.train(pieces, halves, steps=6, shape=SMALL, resume=True)
-    assert_same(whole, halves)
-
-    made = export.export(whole, "scales", tmp_path)
-    assert isinstance(made, manifest.Musician)
-    tensors, _ = checkpoint.load(whole)
-    musician = lstm.Musician(SMALL).eval()
-    musician.load_state_dict(checkpoint.unpack("model", tensors))
-    events = torch.randint(388, (64,), generator=torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        expected, (h, c) = musician(events[:, None], musician.silence(1))
-    state = dict(zip(("h", "c"), musician.silence(1), strict=True))
-    for event, logits in zip(events, expected, strict=True):
-        found = export.run(made.path("step.onnx"), {"event": event[None], **state})
-        np.testing.assert_allclose(found[0], logits.numpy(), atol=1e-4)
-        state = {"h": torch.from_numpy(found[1]), "c": torch.from_numpy(found[2])}
-    torch.testing.assert_close(state["h"], h, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(state["c"], c, atol=1e-4, rtol=1e-4)
-
-
-def test_a_pedal_holds_notes_until_it_rises_or_they_are_struck_again(tmp_path: Path) -> None:
-    tempo = mido.MetaMessage("set_tempo", tempo=500_000)
-    lines = [
-        mido.Message("control_change", control=64, value=127),
-        mido.Message("note_on", note=60, velocity=80),
-        mido.Message("note_off", note=60, time=480),
-        mido.Message("note_on", note=64, velocity=81, time=480),
-        mido.Message("note_on", note=60, velocity=82, time=480),
-        mido.Message("control_change", control=64, value=0, time=480),
-        mido.Message("note_on", note=64, velocity=0, time=480),
-        mido.Message("note_off", note=60, time=480),
-    ]
-    mido.MidiFile(ticks_per_beat=480, tracks=[mido.MidiTrack([tempo, *lines])]).save(tmp_path / "a.mid")
-    notes = midi.read_notes(tmp_path / "a.mid")
-    assert [tuple(np.round(note, 6)) for note in notes] == [
-        (0.0, 1.5, 60, 80),
-        (1.0, 1.5, 64, 81),
-        (1.5, 1.5, 60, 82),
-    ]
-
-
-def test_a_terminated_training_leaves_a_checkpoint(pieces: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "models.train_lstm", "--midi", str(pieces), "--out", str(tmp_path)]
-    root = Path(__file__).parents[1]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, cwd=root, **output) as process:  # type: ignore[call-overload]
-        try:
-            while "unigram" not in process.stdout.readline():  # printed once the signals are taken
-                assert process.poll() is None
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-    assert checkpoint.load(tmp_path)[1]["kind"] == "lstm"
-
-
 def few(folder: Path) -> None:
     """One picture only."""
     Image.new("RGB", (64, 64)).save(folder / "only.png")
@@ -276,24 +191,12 @@ def test_bad_labels_are_named(paintings: Path, tmp_path: Path) -> None:
         pictures.read(small_index, 32, "artist")
 
 
-def test_bad_midi_is_named(pieces: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="0 MIDI files with notes"):
-        train_lstm.train(tmp_path, tmp_path / "out", steps=1)
-    (tmp_path / "broken.mid").write_bytes((pieces / "0.mid").read_bytes()[:100])
-    (tmp_path / "text.mid").write_text("not music")
-    with pytest.raises(ValueError, match=r"(?s)broken\.mid.*text\.mid"):
-        train_lstm.train(tmp_path, tmp_path / "out", steps=1)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_wrong_checkpoint_is_refused(paintings: Path, pieces: Path, tmp_path: Path) -> None:
+def test_a_wrong_checkpoint_is_refused(paintings: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint here"):
         train_gan.train(paintings, tmp_path, size=32, steps=1, resume=True)
     (tmp_path / checkpoint.FILE).write_bytes(b"\x80\x04pickle")
     with pytest.raises(ValueError, match="not a checkpoint"):
         train_gan.train(paintings, tmp_path, size=32, steps=1, resume=True)
-    train_lstm.train(pieces, tmp_path, steps=1, shape=SMALL)
-    with pytest.raises(ValueError, match="the checkpoint is of"):
-        train_lstm.train(pieces, tmp_path, steps=1, resume=True)
+    checkpoint.save(tmp_path, {}, {"shape": {"hidden": 16}})
     with pytest.raises(ValueError, match="the checkpoint is of"):
         train_gan.train(paintings, tmp_path, size=32, steps=1, resume=True)

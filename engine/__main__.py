@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Heavy imports stand inside the commands that need them: a worker process imports this module too, and
 # the first picture is to be on the screen within three seconds of the command.
 
+DEMO = Path(__file__).resolve().parents[1] / "shows" / "first_light.toml"
 SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
 _ERROR = 1
 
@@ -422,7 +423,7 @@ def _parser() -> argparse.ArgumentParser:
     providers.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
 
     live = command(play, where, providers)
-    live.add_argument("show", help="a show file (.toml)")
+    live.add_argument("show", nargs="?", default=DEMO, help="a show file (.toml); the demonstration if none")
     live.add_argument("--perform", metavar="FILE", help="a MIDI file or recording to play it, or none")
     live.add_argument("--recordings", metavar="FOLDER", help="where the recording goes (recordings)")
     live.add_argument(

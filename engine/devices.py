@@ -138,7 +138,7 @@ def _providers() -> list[str]:
     """Return the providers that can be loaded: a GPU's needs its driver, and its libraries too."""
     import onnxruntime
 
-    from engine.render.generator import usable_providers
+    from models.providers import usable_providers
 
     providers = usable_providers()
     if "CUDAExecutionProvider" in providers and sys.platform.startswith("linux"):

@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FileName = Annotated[str, Field(pattern=rf"^{_NAME.pattern}$", max_length=100)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dimensions = tuple[PositiveInt, ...]
-Range = tuple[Annotated[int, Field(ge=0)], PositiveInt]  # half-open
+Range = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]  # half-open, may be empty
 
 
 def is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Any ONNX generator and image network: roles worked out, a folder written, played, listed and removed."""
+"""Imports, from the file to the show: any ONNX generator or image network, and StyleGAN's snapshots."""
 
 import json
 import shutil
@@ -13,16 +13,19 @@ import onnx
 import onnxruntime
 import pytest
 
-from engine import importing, library
+from engine import importing, library, offline
 from engine.core.parameters import BEND, NETWORKS
-from engine.render.generator import Generator
+from engine.recording import read
+from engine.render.generator import Generator, plane
 from engine.render.networks import Networks
-from models import manifest
+from models import manifest, providers
 from models.importers import check
 from models.importers.network import CheckpointError
 from models.importers.roles import Hints, Question, Roles, work_out
+from tests.checkpoints import Golden, nvlabs
 from tests.networks import Build, generator, image_network
 from tests.test_generator import JOB
+from tests.test_swap import Osc, perform
 
 ROOT = Path(__file__).parent.parent
 LABEL = (0.0, 0.0, 1.0, *[0.0] * 13)
@@ -180,7 +183,7 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:
     onnx.save(generator(label="label"), tmp_path / "g.onnx")
     told = chladni(tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g", "--dry-run")
     assert told.returncode == 0, told.stderr
-    for line in ("architecture", "32 px", "classes", "nchw", "-1 to 1"):
+    for line in ("ONNX", "32 px", "classes", "nchw", "-1 to 1"):
         assert line in told.stdout
     assert not (tmp_path / "models").exists()
 
@@ -289,6 +292,103 @@ def test_a_show_with_an_image_network_plays_the_imported_generator(models: Path,
     assert picture["generator"] == "full"
     assert picture["shown"] > 30
     assert picture["errors"] == 0
+
+
+def test_what_a_provider_leaves_to_another_is_told_with_its_cost() -> None:
+    data = generator().SerializeToString()
+    found = providers.profile(data, {"z": np.zeros((1, 16), np.float32)}, "CPUExecutionProvider")
+    assert "ConvTranspose" in {share.operator for share in found}
+    assert all(share.us >= 0.0 and share.nodes >= 1 for share in found)
+    assert providers.fallback(found, "CPUExecutionProvider") == ""
+    moved = [
+        replace(each, provider="CUDAExecutionProvider") if each.operator != "ConvTranspose" else each
+        for each in found
+    ]
+    left = next(each for each in found if each.operator == "ConvTranspose")
+    line = providers.fallback(moved, "CUDAExecutionProvider")
+    total = sum(each.us for each in found)
+    assert line.startswith(f"{left.nodes} nodes fall back from CUDAExecutionProvider: ConvTranspose; ")
+    assert f"{left.us / 1e3:.2f} of {total / 1e3:.2f} ms" in line
+
+
+def test_what_was_put_there_by_hand_is_checked_before_it_plays(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    shutil.copytree(models / "full", folder)
+    model = onnx.load(str(folder / "mapping.onnx"))
+    model.opset_import.append(onnx.helper.make_opsetid("evil.ops", 1))
+    model.graph.node.append(onnx.helper.make_node("Shell", ["z"], ["out"], domain="evil.ops"))
+    (folder / "mapping.onnx").write_bytes(model.SerializeToString())
+    path = folder / manifest.FILE
+    data = json.loads(path.read_text())
+    data["mapping"] |= manifest.entry(folder / "mapping.onnx")
+    path.write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=r"domain 'evil\.ops'"):
+        Generator(folder, "cpu")
+
+
+# StyleGAN, from a snapshot as its trainer writes it to the show.
+
+
+@pytest.fixture(scope="module")
+def ghosts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a StyleGAN2 of which two layers can be bent, and a StyleGAN3."""
+    folder = tmp_path_factory.mktemp("ghosts")
+    bends = {"stylegan2-skip-clamp-64": ("b16", "b32"), "stylegan3-t": ()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHLADNI_MODELS", str(folder / "models"))
+        for name, (case, layers) in zip(("ghosts", "waves"), bends.items(), strict=True):
+            path = nvlabs(folder / f"{case}.pkl", Golden(case))
+            request = importing.Request(path, name, bends=layers, precisions=("fp16",))
+            importing.run(request, lambda _: None, lambda share, what: None)
+    return folder / "models"
+
+
+def test_a_bent_layer_moves_with_its_own_knobs_and_rests_without(ghosts: Path) -> None:
+    played = Generator(ghosts / "ghosts", "cpu")
+    assert played.manifest.bends == ("b16", "b32")
+    still = played.frame(JOB)
+    assert np.array_equal(still, played.frame(replace(JOB, transform=(0.5, 0.0, 90.0, 2.0))))  # it has none
+    for layer in range(2):
+        for knob in range(len(BEND)):
+            levels = list(JOB.bends)
+            levels[layer * len(BEND) + knob] += 0.5 if BEND[knob].name != "rotate" else 40.0
+            assert np.any(played.frame(replace(JOB, bends=tuple(levels))) != still), (layer, BEND[knob].name)
+    third = [*JOB.bends]
+    third[2 * len(BEND)] = 3.0
+    assert np.array_equal(played.frame(replace(JOB, bends=tuple(third))), still)
+
+
+def test_the_plane_of_a_stylegan3_moves_as_its_knobs_say(ghosts: Path) -> None:
+    played = Generator(ghosts / "waves", "cpu")
+    assert played.manifest.rungs[0].inputs["transform"] == (3, 3)
+    still = played.frame(JOB).astype(float)
+    side = still.shape[0]
+    step = side // 8
+    moved = played.frame(replace(JOB, transform=(step / side, 0.0, 0.0, 1.0))).astype(float)
+    inner = slice(side // 4, 3 * side // 4)
+    right, left = (
+        np.abs(moved[inner, side // 4 + by : 3 * side // 4 + by] - still[inner, inner]).mean()
+        for by in (step, -step)
+    )
+    assert right < 0.5 * left
+
+
+def test_the_plane_turns_clockwise_and_grows() -> None:
+    inverse = plane(0.25, 0.0, 90.0, 2.0)
+    right = np.linalg.inv(inverse) @ (0.1, 0.0, 1.0)  # y points down: clockwise is from right to below
+    np.testing.assert_allclose(right, (0.25, 0.2, 1.0), atol=1e-6)
+
+
+def test_an_imported_checkpoint_is_played_and_swapped_to_live(ghosts: Path, tmp_path: Path) -> None:
+    def script(osc: Osc) -> None:
+        osc.send("/chladni/generator", "ghosts")
+        assert osc.await_message("/chladni/generator") == ["ghosts"]
+
+    report = perform(ghosts, tmp_path, 1.5, script, cue="waves")
+    (entered,) = report["picture"]["swaps"]
+    assert entered["generator"] == report["picture"]["generator"] == "ghosts"
+    recording = read(report["recording"])
+    assert offline.verify(recording).differs_at is None
 
 
 def test_a_show_that_names_no_image_network_says_so(models: Path, tmp_path: Path) -> None:

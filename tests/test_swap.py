@@ -76,14 +76,17 @@ class Osc:
                 return message.params
 
 
-def perform(models: Path, folder: Path, seconds: float, script: Callable[[Osc], None]) -> dict:
-    """Play a show with a cue that names another generator until the script is through; return its report."""
+def perform(
+    models: Path, folder: Path, seconds: float, script: Callable[[Osc], None], cue: str = "twin"
+) -> dict:
+    """Play a show whose cue names another generator until the script is through; return its report."""
     osc = Osc()
     show = folder / "show.toml"
     show.write_text(
         'title = "Swap"\nmusician = "none"\npicture_ms = 250\n'
         f'osc = {{ listen = "127.0.0.1:{osc.port}", send = ["127.0.0.1:{osc.hears}"] }}\n'
-        '[[cue]]\nnumber = 1\nfade_s = 0.5\ngenerator = "twin"\nlevels = { hue = 90.0 }\n'
+        f'[[cue]]\nnumber = 1\nfade_s = 0.5\ngenerator = "{cue}"\n'
+        "levels = { hue = 90.0 }\n"
     )
     bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "engine", "play", show, "--headless", "--device", "none"]

@@ -5,8 +5,6 @@ latent's way is that of the StyleGAN papers: z, mapping, style mixing (Karras et
 truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020), synthesis.
 """
 
-import ctypes
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
@@ -18,27 +16,17 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from engine import library
 from engine.core.jobs import FrameJob
 from engine.core.parameters import BEND, BENDS
 from models import manifest
+from models.providers import usable_providers
 
 Floats = NDArray[Any]  # float32
 _STYLES = 32  # mapped style seeds kept
 _ROTATE = [knob.name for knob in BEND].index("rotate")
 # Half precision halves the work of a GPU and gains a CPU nothing; bytes are what a CPU is fastest with.
 PRECISIONS = {"CPUExecutionProvider": ("int8", "fp32", "fp16"), "CUDAExecutionProvider": ("fp16", "fp32")}
-
-
-def usable_providers() -> list[str]:
-    """Return ONNX Runtime's providers that this machine can use: CUDA only where there is a driver."""
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        lacking = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
-    else:
-        lacking = set()
-    return [name for name in onnxruntime.get_available_providers() if name not in lacking]
 
 
 def choose_provider(wanted: str) -> str:
@@ -51,7 +39,15 @@ def choose_provider(wanted: str) -> str:
 
 
 def open_session(path: Path, provider: str, threads: int) -> Any:
-    """Return a session on the bytes of a file, so that no graph can name a second one."""
+    """Return a session on the bytes of a file, so that no graph can name a second one.
+
+    What is not shipped is checked first, as at its import. Raise ValueError where it won't do.
+    """
+    data = path.read_bytes()
+    if not path.resolve().is_relative_to(library.WEIGHTS):
+        from models.importers import check  # onnx, which a shipped generator need not wait for
+
+        check.parse(data)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -59,7 +55,7 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what matters is raised
     providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+    return onnxruntime.InferenceSession(data, options, providers=providers)
 
 
 @lru_cache(maxsize=64)

@@ -243,6 +243,6 @@ def _warm(link: GeneratorLink, generator: "Generator") -> list[float]:
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["--providers"]:
-    from engine.render.generator import usable_providers
+    from models.providers import usable_providers
 
     print(json.dumps(usable_providers()))

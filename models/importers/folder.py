@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from models import directions, manifest, precision
+from models import directions, manifest, precision, providers
 from models.importers.graph import Graph
 from models.importers.network import BEND, CheckpointError, Network
 from models.importers.roles import Roles
@@ -219,6 +219,7 @@ def _write_rung(
     calibration, pictures = feeds(CALIBRATION, CALIBRATION_S), feeds(PICTURES, ERROR_S)
     twins = {"int8": lambda: precision.int8(data, calibration), "fp16": half}
     versions, notes = write_versions(folder, stem, data, twins, pictures, wish.precisions, progress)
+    notes += falls_back(stem, data, first)
     high, wide = image.shape[:2]
     rung = {
         "name": str(height),
@@ -268,6 +269,15 @@ def write_versions(
     return versions, notes
 
 
+def falls_back(stem: str, data: bytes, feed: Feed) -> list[str]:
+    """Return what the GPU of this machine, where it has one, leaves to the CPU, and what that costs."""
+    provider = "CUDAExecutionProvider"
+    if provider not in providers.usable_providers():
+        return []
+    line = providers.fallback(providers.profile(data, feed, provider), provider)
+    return [f"{stem}: {line}"] if line else []
+
+
 def _time(data: bytes, feed: Feed) -> float:
     """Return the best time of a run in seconds."""
     session = precision.session(data)
@@ -308,6 +318,7 @@ def write_effect(
     (picture,) = precision.session(data).run(None, feeds[0])
     twins = {"int8": lambda: precision.int8(data, feeds), "fp16": lambda: precision.fp16(data)}
     versions, notes = write_versions(folder, "effect", data, twins, feeds[:3], wish.precisions, progress)
+    notes += falls_back("effect", data, feeds[0])
     golden = {"effect/image": feeds[0]["image"], "effect/styled": picture}
     np.savez_compressed(folder / "golden.npz", **golden)
     high, wide = picture.shape[:2]
@@ -370,6 +381,6 @@ def card(
         for version in rung.versions:
             apart = "" if version.psnr_db is None else f"{version.psnr_db} dB, {version.max_error:g} at most"
             lines.append(f"| {rung.name} px | {version.precision} | {version.bytes / 1e6:.1f} | {apart} |")
-    lines += ["", *(f"- {note}" for note in notes)]
-    lines += ["", f"Who trained it, on what, and under which licence, the file does not say: {wish.source}."]
+    lines += ["", *(f"- {note}" for note in notes), ""] if notes else [""]
+    lines += [f"Who trained it, on what, and under which licence, the file does not say: {wish.source}."]
     return "\n".join(lines) + "\n"

@@ -74,7 +74,7 @@ def _checkpoint(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], pro
 def _found(network: Any, heights: tuple[int, ...]) -> dict[str, Any]:
     """Return what a dry run tells of a generator."""
     return {
-        "architecture": network.architecture,
+        "network": network.architecture,
         "picture": f"{network.heights[0]} px",
         "rungs": ", ".join(f"{height} px" for height in heights),
         "z, w, styles": f"{network.z_dim}, {network.w_dim}, {network.num_ws}",

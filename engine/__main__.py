@@ -81,12 +81,27 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
     for key in ("sound_ms", "picture_ms", "generator", "musician"):
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
+    show = _with_picture(show, path, text)
     device = {key: getattr(arguments, key) for key in ("device", "block") if getattr(arguments, key)}
     if show.sound.soundfont:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
     if device:
         show = show.model_copy(update={"sound": show.sound.model_copy(update=device)})
     return _checked(show)
+
+
+def _with_picture(show: Any, path: Path, text: str) -> Any:
+    """Return the show with what it looks at found beside its file."""
+    if show.picture is None:
+        return show
+    from engine.core.show import line_of
+    from engine.io.pictures import problem
+
+    beside = str(path.parent / show.picture.source)
+    source = show.picture.source if show.picture.source.startswith("camera:") else beside
+    if wrong := problem(source):
+        raise Failure(f"{path}:{line_of(text, ['picture', 'source'])}: picture.source: {wrong}")
+    return show.model_copy(update={"picture": show.picture.model_copy(update={"source": source})})
 
 
 def _checked(show: Any) -> Any:

@@ -24,7 +24,7 @@ from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, PARAMETERS, SOUND
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, PERFORMER, STAGE, ShowState, initial
+from engine.core.state import MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
 from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
@@ -37,14 +37,18 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.workers import musician, sound
+from engine.workers import musician, picture, sound
 from engine.workers.links import (
     GeneratorLink,
+    PictureLink,
     PlayedReader,
     musician_link,
     pack_heard,
     pack_sound,
+    picture_link,
     sound_link,
+    unpack_projection,
+    unpack_text,
 )
 from engine.workers.supervisor import Worker
 from models.manifest import Musician
@@ -169,12 +173,20 @@ class Session:
             self._others.append(
                 Worker("musician", musician.run, (self.musician, musician_config), self.musician.board)
             )
+        self.picture = picture_link() if show.picture and not stage.replay else None
+        if show.picture and self.picture:
+            picture_config = picture.PictureConfig(show.picture.source, show.picture.every_s)
+            self.picture_worker = Worker(
+                "picture", picture.run, (self.picture, picture_config), self.picture.board
+            )
+            self._others.append(self.picture_worker)
+        self._looks_for: tuple[str, int] | None = None  # a generator, and the life of the worker told of it
         for worker in self._others:
             worker.start()
 
     @property
     def workers(self) -> list[Worker]:
-        """Every worker: the generators', the sound's, the musician's, and those that have retired."""
+        """Every worker: the generators', the sound's, the musician's, the picture's, and those that have retired."""
         return [*self.casting.workers, *self._others, *self.casting.retired]
 
     @property
@@ -208,6 +220,9 @@ class Session:
         helpers = [Thread(target=self._watch, name="watch", daemon=True)]
         if self.show.musician and not self.stage.replay:
             helpers.append(Thread(target=self._phrases, name="phrases", daemon=True))
+        if self.picture:
+            looking = Thread(target=self._projections, args=(self.picture,), name="pictures", daemon=True)
+            helpers.append(looking)
         try:
             if self.stage.replay:
                 self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
@@ -418,6 +433,22 @@ class Session:
                 if (body := reader.take(record)) is not None:
                     self.inbox.put(self.clock.now(), MUSICIAN, body)
 
+    def _projections(self, link: PictureLink) -> None:
+        """Bring projected pictures in through the front door."""
+        while not self.stop.is_set():
+            link.seen.wait(0.1)
+            for record in link.seen.pop_all():
+                self.inbox.put(self.clock.now(), PICTURE, unpack_projection(record))
+
+    def _look_through(self, link: PictureLink) -> None:
+        """Tell the worker that looks at pictures through whose encoder to look; hear what is in its way."""
+        now = self.state.cast.playing, self.picture_worker.restarts
+        if now != self._looks_for:
+            self._looks_for = now
+            link.asked.push(str(library.folder_of(now[0])).encode())
+        for record in link.says.pop_all():
+            self._warn(unpack_text(record))
+
     def _warn(self, problem: str | None) -> None:
         """Say a problem once, at once; the report says it again."""
         if problem and problem not in self.warnings:
@@ -447,6 +478,8 @@ class Session:
             self.sound_deviation.add(deviation_us / 1000.0)
         if self.recorder:
             self._warn(self.recorder.problem)
+        if self.picture:
+            self._look_through(self.picture)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():
             self._report_asked.clear()

@@ -102,6 +102,12 @@ class Rung(Part):
         return next((found[name] for name in preferred if name in found), self.versions[0])
 
 
+class Encoder(Network):
+    """A picture, uint8 (height, width, 3) RGB, to the z (1, z_dim) of the picture most like it."""
+
+    output: str
+
+
 class Step(Network):
     """One event and the state before it to the logits of the next event and the state after it.
 
@@ -150,8 +156,8 @@ class StyleGroups(Part):
 class Golden(File):
     """Inputs and the outputs expected of them; `tolerance` is the largest difference, by output name.
 
-    Arrays are named `mapping/`, `step/` or `synthesis-<rung>/`, then the input or output; the outputs of a
-    rung are those of fp32.
+    Arrays are named `mapping/`, `encoder/`, `step/` or `synthesis-<rung>/`, then the input or output; the
+    outputs of a rung are those of fp32.
     """
 
     tolerance: dict[str, float]
@@ -195,12 +201,15 @@ class Generator(Model):
     mapping: Mapping
     rungs: Annotated[tuple[Rung, ...], Field(min_length=1)]
     statistics: File
+    encoder: Encoder | None = None
+    checkpoint: File | None = None  # to train on from; playing needs none
     bends: tuple[str, ...] = ()  # names of the layers that the parameters bend.1, bend.2 ... bend
 
     def files(self) -> tuple[File, ...]:
         """Return every file that the manifest names."""
         versions = (version for rung in self.rungs for version in rung.versions)
-        return (self.mapping, *versions, self.statistics, self.golden)
+        extras = (file for file in (self.encoder, self.checkpoint) if file is not None)
+        return (self.mapping, *versions, *extras, self.statistics, self.golden)
 
     @model_validator(mode="after")
     def _agree(self) -> "Generator":

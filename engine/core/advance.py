@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core import cast, cues, duet, events, latent, music, patch, plan, transport
+from engine.core import cast, cues, duet, events, latent, music, patch, plan, sight, transport
 from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INDEX, SOUND
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, NEVER, PERFORMER, STAGE, ShowState
+from engine.core.state import MUSICIAN, NEVER, PERFORMER, PICTURE, STAGE, ShowState
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
+_NOBODY: Final = (MUSICIAN, PICTURE, STAGE)  # what comes from these is no sign of a player
 _CLOCKS: Final = (events.ClockPulse, events.LinkBeat)  # nobody plays these
 _SOUND_LEVELS: Final = tuple(INDEX[parameter.name] for parameter in SOUND)
 
@@ -33,7 +34,7 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     if event.source == PERFORMER:
         if not attracting(show, state):
             return state
-    elif event.source not in (MUSICIAN, STAGE) and not isinstance(event.body, _CLOCKS):
+    elif event.source not in _NOBODY and not isinstance(event.body, _CLOCKS):
         if attracting(show, state):
             state = duet.let_go(show, state, PERFORMER, event.sample)
         state = replace(state, live_tick=state.tick)
@@ -51,7 +52,8 @@ def close(show: Show, state: ShowState) -> ShowState:
         state = patch.move(show, state)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
         state = _feed_beat(show, state)
-        state = _sound_levels(show, latent.wander(show, state), before)
+        state = sight.look(show, latent.wander(show, state))
+        state = _sound_levels(show, state, before)
         state = plan.plan_on(show, music.thin(show, state))
     if state.musician.plan or state.musician.sounding:
         state = plan.play_on(show, state)
@@ -145,6 +147,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),
     events.Enter: lambda show, state, event, body: cast.enter(state, body),
     events.Refuse: lambda show, state, event, body: cast.refuse(state, body),
+    events.Projection: lambda show, state, event, body: sight.project(state, body),
     events.Phrase: lambda show, state, event, body: plan.take_phrase(state, body),
     events.Answers: lambda show, state, event, body: duet.take_answers(state, body),
     events.LinkBeat: lambda show, state, event, body: transport.link(

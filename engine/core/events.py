@@ -12,6 +12,8 @@ from typing import Any, get_args
 from engine.core.units import TICK_SAMPLES
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MAX_Z = 512  # dimensions of a latent
+_SIGNED_BYTES = re.compile(rf"(?:[0-9a-f]{{2}}){{1,{MAX_Z}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +198,23 @@ class LinkBeat:
     bpm: float
 
 
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A picture has been projected into the latent space of a generator, by its encoder.
+
+    Its z has one signed byte, in units of `step`, for each two hexadecimal digits of `levels`: a 250th of the
+    largest is finer than the encoder is, and keeps the log small.
+    """
+
+    generator: str
+    step: float
+    levels: str
+
+
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase | Answers
-    | LinkBeat | Swap | Enter | Refuse
+    | LinkBeat | Swap | Enter | Refuse | Projection
 )  # fmt: skip
 
 
@@ -257,6 +272,8 @@ def decode(data: Any) -> Body:
     if kind is Answers:
         return _answers(values)
     body: Body = kind(*_checked(kind, values))
+    if isinstance(body, Projection) and not _SIGNED_BYTES.fullmatch(body.levels):
+        raise ValueError(f"Projection.levels are to be 1 to {MAX_Z} bytes in hex, found {body.levels[:40]!r}")
     return body
 
 
@@ -282,6 +299,7 @@ _RANGES = {  # of the fields that have one
     "fade_ticks": (0, 1 << 32),
     "beat": (-(1 << 48), 1 << 48),
     "bpm": (1.0, 1000.0),
+    "step": (0.0, 1e6),
 }
 
 

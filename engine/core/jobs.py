@@ -81,7 +81,8 @@ class FrameJob:
     (empty: no classes); `directions` are in standard deviations; `effects` holds the level of each entry
     of `engine.core.parameters.EFFECTS` in that order. `transform`, `bends` and `networks` are the levels of
     TRANSFORM, of BEND for each bent layer, and of NETWORK; a generator without those inputs lets them be.
-    `share` is how much of the picture is the playing generator's, while another leaves.
+    `share` is how much of the picture is the playing generator's, while another leaves. `z` is that of a
+    picture that was projected (empty: none), `picture` how far towards it the latent is moved, 0 to 1.
     """
 
     tick: int
@@ -100,3 +101,5 @@ class FrameJob:
     bends: tuple[float, ...] = tuple(knob.default for knob in BEND) * BENDS
     networks: tuple[float, ...] = (0.0,) * NETWORKS
     share: float = 1.0
+    picture: float = 0.0
+    z: tuple[float, ...] = ()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from engine.core import cast
+from engine.core import cast, sight
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
 from engine.core.show import Show
@@ -97,4 +97,6 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
         bends=levels[_BEND_SLICE],
         networks=levels[_NETWORK_SLICE],
         share=cast.share(state),
+        picture=levels[INDEX["picture"]],
+        z=sight.z_seen(state),
     )

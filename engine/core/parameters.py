@@ -38,6 +38,7 @@ LATENT: Final = (
     Parameter("mix.middle", 0.0, 1.0, 0.0, "", "style mixing of the middle layers"),
     Parameter("mix.fine", 0.0, 1.0, 0.0, "", "style mixing of the fine layers"),
     Parameter("class", 0.0, 15.0, 0.0, "", "class of the picture; fractions lie between two classes"),
+    Parameter("picture", 0.0, 1.0, 0.0, "", "from the walk to the picture that the show looks at"),
     *(
         Parameter(f"direction.{number}", -4.0, 4.0, 0.0, "deviations", f"principal component {number} of w")
         for number in range(1, DIRECTIONS + 1)

@@ -37,7 +37,7 @@ def clamp(index: int, level: float) -> float:
     return min(max(level, parameter.minimum), parameter.maximum)
 
 
-def _share(show: Show, smooth_ms: float) -> float:
+def share_of(show: Show, smooth_ms: float) -> float:
     """Return the share of the remaining way that a one-pole low-pass takes in a control step: one a frame.
 
     The implicit Euler step of y' = (x - y) / tau: dt / (tau + dt), stable for every tau and free of exp.
@@ -59,7 +59,7 @@ def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
         low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
         level = low + (high - low) * CURVES[route.curve](min(max(value, 0.0), 1.0))
         if route.mode == "set":
-            state = glide(state, index, level, _share(show, route.smooth_ms))
+            state = glide(state, index, level, share_of(show, route.smooth_ms))
         else:
             adding = (*adding[:number], level, *adding[number + 1 :])
     return state if adding is state.adding else replace(state, adding=adding)
@@ -92,7 +92,7 @@ def move(show: Show, state: ShowState) -> ShowState:
         bases[item.parameter] = base + (item.target - base) * item.share
     added = list(state.added)
     for number, target in enumerate(state.adding):
-        added[number] += (target - added[number]) * _share(show, show.route[number].smooth_ms)
+        added[number] += (target - added[number]) * share_of(show, show.route[number].smooth_ms)
         if abs(target - added[number]) < _SETTLED:
             added[number] = target
     settled = []

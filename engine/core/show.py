@@ -104,6 +104,14 @@ class Safety(_Table):
     flashes_per_second: float = Field(3.0, ge=0, le=25, description="of the strobe (WCAG 2.3.1: three)")
 
 
+class Picture(_Table):
+    """What the show looks at: its encoder projects it into the latent space (see the parameter `picture`)."""
+
+    source: str = Field(min_length=1, description="a picture, a folder of pictures, or camera:0")
+    every_s: float = Field(8.0, ge=0.1, le=86_400, description="how long each picture of a folder stays")
+    smooth_ms: float = Field(500.0, ge=0, le=60_000, description="time constant towards what it sees")
+
+
 class Network(_Table):
     """An image network, picture to picture, between the generator and the effects."""
 
@@ -171,6 +179,7 @@ class Show(_Table):
     midi: Midi = Midi()
     safety: Safety = Safety()
     performer: Performer | None = None
+    picture: Picture | None = None
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()

@@ -10,6 +10,7 @@ from engine.core.show import Show
 
 PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
+PICTURE = "picture"  # the source of projected pictures
 STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, or can't be had
 
 
@@ -183,6 +184,15 @@ class Musician:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """The picture that was projected last: z of the generator named, now, and where it is gliding to."""
+
+    generator: str = ""
+    z: tuple[float, ...] = ()
+    target: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ShowState:
     """Everything that decides what is seen and heard from here on.
 
@@ -212,6 +222,7 @@ class ShowState:
     follow_tick: int
     live_tick: int
     cast: Cast
+    sight: Sight = Sight()
     faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()
     heard: tuple[Heard | Ask, ...] = ()

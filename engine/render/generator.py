@@ -2,7 +2,8 @@
 
 The manifest says what the files are; nothing here knows one generator from another. The order of the
 latent's way is that of the StyleGAN papers: z, mapping, style mixing (Karras et al. 2019, section 3.1),
-truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020), synthesis.
+the pull of a projected picture, truncation (ibid., appendix B), directions (GANSpace, Harkonen et al. 2020),
+synthesis.
 """
 
 from collections.abc import Callable, Sequence
@@ -184,6 +185,9 @@ class Generator:
             other = self._style(job.style_seed, job.label)
             for (first, end), share in zip(self._groups(), job.mix, strict=True):
                 ws[first:end] += np.float32(share) * (other - w)
+        if job.picture and len(job.z) == m.z_dim:
+            seen = self._map(np.array(job.z, np.float32), job.label)
+            ws += np.float32(job.picture) * (seen - ws)
         if not self._truncates:
             average = self._average(job.label)
             ws = average + np.float32(job.psi) * (ws - average)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from engine.core.events import Answers, Phrase, PhraseNote
+from engine.core.events import MAX_Z, Answers, Phrase, PhraseNote, Projection
 from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind
 from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
 from engine.workers.shared import Board, FrameStore, Ring
@@ -20,15 +20,20 @@ MIDI_IN = "qiii64s"
 MIDI_BYTES, MIDI_PORT_OPENED, MIDI_PORT_LOST = 0, 1, 2
 # show sample at which the bytes are due, length, data
 MIDI_OUT = "qi8s"
-# tick, frame, deadline_us, seeds a and b, style seed, noise seed, number of classes, then the floats
+# tick, frame, deadline_us, seeds a and b, style seed, noise seed, numbers of classes and of z, the floats
 _VECTORS = (MAX_CLASSES, DIRECTIONS, len(EFFECTS), len(TRANSFORM), BENDS * len(BEND), NETWORKS)
-FRAME_JOB = f"qqdQQQQi{1 + 3 + 2 + 1 + sum(_VECTORS)}d"
+FRAME_JOB = f"qqdQQQQii{1 + 3 + 2 + 1 + 1 + sum(_VECTORS) + MAX_Z}d"
 # kind, then for a note: sample, note, velocity, whether on the drums; for what is asked: the fields of Ask
 HEARD = "iqid?qqqddddiiidd12d"
 HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_ASK = 0, 1, 2
 # kind, request, tick (of a note) or pitch class (of an answer), offset, note or semitones, velocity, length
 PLAYED = "iqqqidq"
 PLAYED_NOTE, PLAYED_ANSWER, PLAYED_PHRASE, PLAYED_ANSWERS = 0, 1, 2, 3  # the last two: it is complete
+
+# path of a model folder, UTF-8
+FOLDER = "1024s"
+# step, lengths of the name and of the levels, name in UTF-8, levels
+PROJECTION = f"dii100s{MAX_Z}s"
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then),
@@ -62,6 +67,7 @@ GENERATOR_CELLS = (
 )
 PROVIDERS = ("none", "CPUExecutionProvider", "CUDAExecutionProvider")
 MUSICIAN_CELLS = (*COMMON, "step_us", "phrases", "errors")
+PICTURE_CELLS = (*COMMON, "projected", "unread")
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,20 @@ class MusicianLink:
     board: Board
 
 
+@dataclass(frozen=True)
+class PictureLink:
+    """Between the session and the worker that looks at pictures.
+
+    `asked` takes the folder of the generator that plays, `seen` brings projections, `says` what is in the
+    way of them.
+    """
+
+    asked: Ring
+    seen: Ring
+    says: Ring
+    board: Board
+
+
 def sound_link() -> SoundLink:
     """Make the rings and the board of a sound worker."""
     board = Board(SOUND_CELLS)
@@ -116,6 +136,23 @@ def generator_link(height: int, width: int, frames: int) -> GeneratorLink:
 def musician_link() -> MusicianLink:
     """Make the rings and the board of a musician worker."""
     return MusicianLink(Ring(HEARD, 4096), Ring(PLAYED, 4096), Board(MUSICIAN_CELLS))
+
+
+def picture_link() -> PictureLink:
+    """Make the rings and the board of the worker that looks at pictures."""
+    return PictureLink(Ring(FOLDER, 16), Ring(PROJECTION, 16), Ring(TEXT, 8), Board(PICTURE_CELLS))
+
+
+def pack_projection(body: Projection) -> tuple[Any, ...]:
+    """Return the record of PROJECTION."""
+    name, levels = body.generator.encode(), bytes.fromhex(body.levels)
+    return body.step, len(name), len(levels), name, levels
+
+
+def unpack_projection(record: Sequence[Any]) -> Projection:
+    """Return the projection of a record."""
+    step, name_length, length, name, levels = record
+    return Projection(name[:name_length].decode(), step, levels[:length].hex())
 
 
 def pack_sound(event: SoundEvent, due_us: float) -> tuple[Any, ...]:
@@ -190,21 +227,23 @@ class PlayedReader:
 def pack_job(job: FrameJob, frame: int, deadline_us: float) -> tuple[Any, ...]:
     """Return the record of FRAME_JOB."""
     label = (*job.label, *([0.0] * (MAX_CLASSES - len(job.label))))
+    z = (*job.z, *([0.0] * (MAX_Z - len(job.z))))
     return (
-        job.tick, frame, deadline_us, job.seed_a, job.seed_b, job.style_seed, job.noise_seed, len(job.label),
-        job.blend, *job.mix, job.psi, job.noise, job.share,
-        *label, *job.directions, *job.effects, *job.transform, *job.bends, *job.networks,
+        job.tick, frame, deadline_us, job.seed_a, job.seed_b, job.style_seed, job.noise_seed,
+        len(job.label), len(job.z), job.blend, *job.mix, job.psi, job.noise, job.share, job.picture,
+        *label, *job.directions, *job.effects, *job.transform, *job.bends, *job.networks, *z,
     )  # fmt: skip
 
 
 def unpack_job(record: Sequence[Any]) -> tuple[FrameJob, int, float]:
     """Return the frame job of a record, its frame number and its deadline in monotonic microseconds."""
-    tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, *values = record
-    blend, coarse, middle, fine, psi, noise, share = values[:7]
-    rest = iter(values[7:])
+    tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, dimensions, *values = record
+    blend, coarse, middle, fine, psi, noise, share, picture = values[:8]
+    rest = iter(values[8:])
     label, directions, effects, transform, bends, networks = (tuple(islice(rest, n)) for n in _VECTORS)
     job = FrameJob(
         tick, seed_a, seed_b, blend, style_seed, (coarse, middle, fine), psi, noise, noise_seed,
         label[:classes], directions, effects, transform, bends, networks, share,
+        picture, tuple(islice(rest, dimensions)),
     )  # fmt: skip
     return job, frame, deadline_us

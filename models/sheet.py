@@ -1,4 +1,4 @@
-"""Sheets of pictures for people: grids, rows with a word beside them, and PNG files."""
+"""Sheets of pictures for people: grids, and rows with a word beside them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def captioned(captions: Iterable[tuple[str, Iterable[Pixels]]], side: int) -> Im
 
 
 def save(picture: Pixels | Image.Image, path: Path) -> None:
-    """Write a PNG file and its folder."""
+    """Write a picture file, and its folder; the name says what kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(path, optimize=True)
+    image.save(path, optimize=True, quality=88)

@@ -186,7 +186,7 @@ class Session:
 
     @property
     def workers(self) -> list[Worker]:
-        """Every worker: the generators', the sound's, the musician's, the picture's, and those that have retired."""
+        """Every worker: the generators', then sound, musician and picture, then those that have retired."""
         return [*self.casting.workers, *self._others, *self.casting.retired]
 
     @property

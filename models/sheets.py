@@ -22,6 +22,7 @@ from engine.core.show import Show
 from engine.core.units import TICKS_PER_SECOND
 from engine.recording import Recording
 from engine.render.generator import Generator
+from engine.render.maker import Maker
 from models import manifest, sheet
 from models.sheet import Pixels
 
@@ -91,7 +92,7 @@ def rungs(generator: Generator, differences: dict[str, float]) -> Image.Image:
     return sheet.captioned(rows, TILE)
 
 
-def walk(generator: Generator, path: Path, seconds: float = WALK_S) -> None:
+def walk(folder: Path, generator: Generator, path: Path, seconds: float = WALK_S) -> None:
     """Render a walk through all classes: a show without effects and without a player."""
     classes = max(len(generator.manifest.classes), 1)
     stay_s = seconds / classes
@@ -112,15 +113,12 @@ def walk(generator: Generator, path: Path, seconds: float = WALK_S) -> None:
     recording = Recording(name, show, (start,), {}, round(seconds * TICKS_PER_SECOND), False)
     side = 2 * max(generator.height, 256)
     with tqdm(total=round(seconds * WALK_FPS), desc="walk", unit="frame", disable=None) as bar:
-        offline.render(
-            recording,
-            generator,
-            path,
-            (side, side),
-            WALK_FPS,
-            "good",
-            lambda done, _: bar.update(done - bar.n),
-        )
+
+        def progress(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
+        maker = Maker(folder, provider="cpu")
+        offline.render(recording, lambda _: maker, path, (side, side), WALK_FPS, "good", progress)
 
 
 def make(folder: Path, out: Path, seconds: float = WALK_S) -> dict[str, float]:
@@ -130,7 +128,7 @@ def make(folder: Path, out: Path, seconds: float = WALK_S) -> dict[str, float]:
     sheet.save(directions(generator), out / "directions.jpg")
     differences = rung_differences(generator)
     sheet.save(rungs(generator, differences), out / "rungs.jpg")
-    walk(generator, out / "walk.mp4", seconds)
+    walk(folder, generator, out / "walk.mp4", seconds)
     return differences
 
 

@@ -266,7 +266,7 @@ def test_a_show_that_looks_at_a_picture_replays_without_the_model(
     session = Session(a_show, Stage(provider="cpu", seconds=3.0, recording=recording), Headless((64, 64)))
     session.run()
     assert session.presentation.shown > 30
-    monkeypatch.setattr(library, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(library, "WEIGHTS", tmp_path)  # no model is here
     played = read(recording)
     (event,) = (event for event in played.events if isinstance(event.body, ev.Projection))
     verdict = offline.verify(played)

@@ -21,7 +21,7 @@ play: install
 	$(BIN)/chladni play $(SHOW)
 
 .venv/tested: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,train]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,train,latency]'
 	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont  # its PyAudio, never used here, needs headers
 	touch $@
 

@@ -40,6 +40,12 @@ def _positive(text: str) -> float:
     return value
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    return int(text)
+
+
 def _output(text: str) -> Path:
     path = Path(text)
     if not path.parent.is_dir() or path.is_dir():
@@ -78,7 +84,7 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
         show = parse(text, str(path))
     except ShowError as error:
         raise Failure(str(error)) from None
-    for key in ("sound_ms", "picture_ms", "generator", "musician"):
+    for key in ("sound_ms", "picture_ms", "generator", "musician", "tight"):
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
     show = _with_picture(show, path, text)
@@ -208,7 +214,7 @@ def play(arguments: argparse.Namespace) -> int:
     recording = folder / f"{path.stem}-{datetime.now():%Y-%m-%d-%H%M%S-%f}{SUFFIX}"
     stage = Stage(
         provider=arguments.provider, seconds=seconds, recording=recording, performer=performer,
-        started_us=started_us,
+        started_us=started_us, marked=arguments.marker,
     )  # fmt: skip
     print(f"playing {show.title!r}; recording to {recording}", flush=True)
     session = _session(show, stage, presenter)
@@ -402,6 +408,53 @@ def models(arguments: argparse.Namespace) -> int:
     return status
 
 
+def latency(arguments: argparse.Namespace) -> int:
+    """Measure the contract from outside: notes in by JACK, sound and screen taken where they come out."""
+    from tqdm import tqdm
+
+    from engine.latency import page
+    from engine.latency.analysis import from_film
+    from engine.latency.measure import Setting, measure
+    from engine.latency.screen import read_film
+
+    path = Path(arguments.show)
+    try:
+        if arguments.compare:
+            measured = [page.read(Path(file)) for file in arguments.compare]
+        elif arguments.film:
+            measured = [from_film(read_film(Path(arguments.film)), _load_show(path, arguments))]
+        else:
+            options = [
+                f"--{key.replace('_', '-')}={value}"
+                for key in ("sound_ms", "picture_ms", "generator", "tight")
+                if (value := getattr(arguments, key)) is not None
+            ]
+            setting = Setting(
+                path, arguments.notes, kinds=arguments.stress, hears=arguments.hears,
+                cable=arguments.cable, options=tuple(options),
+            )  # fmt: skip
+            with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
+                show = _load_show(path, arguments)
+                measured = [measure(setting, show, lambda share: bar.update(100 * share - bar.n))]
+        print(page.table(measured))
+        if arguments.report:
+            page.write(arguments.report, measured)
+            print(f"wrote {arguments.report}")
+    except (ValueError, RuntimeError, OSError) as error:
+        raise Failure(f"latency: {error}") from None
+    return 0
+
+
+def _burdens(text: str) -> tuple[str, ...]:
+    from engine.latency.stress import KINDS
+
+    kinds = tuple(kind for kind in text.split(",") if kind)
+    if unknown := set(kinds) - set(KINDS):
+        known = ", ".join(KINDS)
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: no stress; there are {known}")
+    return kinds
+
+
 def _command_started_us() -> float:
     """Return when this process began, on the monotonic clock."""
     import time
@@ -450,6 +503,8 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--musician", help="in place of the show's musician, or none")
     live.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
     live.add_argument("--block", type=int, help="frames a block of sound")
+    live.add_argument("--tight", choices=("play", "sync"), help="in place of the show's tight")
+    live.add_argument("--marker", action="store_true", help="a code in each frame tells which it is")
 
     command(replay, where, providers).add_argument("file", help="a recording (.chladni)")
     command(verify).add_argument("file", help="a recording (.chladni)")
@@ -493,6 +548,22 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("show", nargs="?", default="shows/first_light.toml")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")
     measure.add_argument("--report", type=_output, metavar="FILE", help="write the figures as JSON too")
+    ruler = command(latency)
+    ruler.add_argument("show", nargs="?", default="shows/first_light.toml")
+    ruler.add_argument("--notes", type=_count, default=1000, help="how many are played, at random moments")
+    ruler.add_argument("--stress", type=_burdens, default=(), help="burdens, as cpu,io,osc,midi,gc")
+    ruler.add_argument("--report", type=_output, metavar="FILE", help="write a page with plots and data")
+    ruler.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two pages, in place of a measurement")
+    ruler.add_argument("--film", help="a film of the screen with the marker, in place of a measurement")
+    ruler.add_argument("--hears", default="Chladni:out_1", help="JACK port that is heard: a card's capture")
+    ruler.add_argument(
+        "--cable", metavar="PORT", help="JACK port that is wired to --hears: the way's own time is taken off"
+    )
+    for option in ("--sound-ms", "--picture-ms"):
+        ruler.add_argument(option, type=float, help="in place of the show's")
+    ruler.add_argument("--generator", help="in place of the show's")
+    ruler.set_defaults(device="jack", block=None, musician="none")  # the notes alone are to be heard
+    ruler.add_argument("--tight", choices=("play", "sync"), help="in place of the show's")
     command(schema)
     return parser
 

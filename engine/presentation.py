@@ -9,7 +9,6 @@ from engine import priority
 from engine.clock import Clock, monotonic_us
 from engine.core.contract import seen_at
 from engine.core.show import Show
-from engine.core.units import TICK_SAMPLES
 from engine.distribution import Distribution
 from engine.inbox import Inbox
 from engine.io.window import Presenter
@@ -27,13 +26,25 @@ class Presentation:
     `due` counts the frames whose time came, `shown` those that were seen within a frame of it, `late` those
     that were not, `held` how often nothing newer than the picture before was there. `frame_deviation` is of
     the swaps about their frames' contract, `input_deviation` of the swaps about the contract of each input
-    that they answer (half a frame of it is the frame's own length).
+    that they answer (half a frame of it is the frame's own length). `answered` counts the notes that the
+    picture on the screen answers; `marked` frames say so in their marker.
     """
 
-    def __init__(self, show: Show, clock: Clock, newest: Newest, presenter: Presenter, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        show: Show,
+        clock: Clock,
+        newest: Newest,
+        presenter: Presenter,
+        inbox: Inbox,
+        marked: bool = False,
+    ) -> None:
         self._show, self._clock, self._newest = show, clock, newest
-        self._presenter, self._inbox = presenter, inbox
-        self.inputs: deque[int] = deque(maxlen=20_000)  # stamps of inputs not yet seen, from the core
+        self._presenter, self._inbox, self._marked = presenter, inbox, marked
+        # (tick, stamp, whether it is a note) of the inputs not yet answered, from the core
+        self.inputs: deque[tuple[int, int, bool]] = deque(maxlen=20_000)
+        self._answered: list[int] = []  # stamps of the inputs that the next swap answers
+        self.answered = 0
         self.hud: Callable[[], tuple[str, ...]] = lambda: ()
         self.due = self.shown = self.late = self.held = 0
         self.first_shown_us: float | None = None
@@ -53,19 +64,28 @@ class Presentation:
             fresh = frame is not None and frame.tick == tick
             newer = frame is not None and frame.tick > last_tick
             held = 0 if newer else held + 1
+            self._answer(frame)
+            mark = (frame.tick, self.answered) if self._marked and frame is not None else None
             begun_us = monotonic_us()
-            self._presenter.draw(frame, held, self.hud())
+            self._presenter.draw(frame, held, self.hud(), mark)
             drawn_us = monotonic_us()
             self._draw_us = max(_DRAW_FLOOR_US, 0.9 * self._draw_us + 0.15 * (drawn_us - begun_us))
             self._wait_until(due_us)
             shown_us = self._presenter.flip()
             fresh = fresh and shown_us - due_us < 1e6 / show.fps
-            self._count(tick, fresh, newer, shown_us, due_us)
+            self._count(fresh, newer, shown_us, due_us)
             last_tick = frame.tick if frame is not None else last_tick
             tick += show.frame_ticks
             tick += self._skip(tick, shown_us)
 
-    def _count(self, tick: int, fresh: bool, newer: bool, shown_us: float, due_us: float) -> None:
+    def _answer(self, frame: Frame | None) -> None:
+        """Take the inputs that the frame answers: those that entered before its tick."""
+        while frame is not None and self.inputs and self.inputs[0][0] < frame.tick:
+            _, stamp, note = self.inputs.popleft()
+            self._answered.append(stamp)
+            self.answered += note
+
+    def _count(self, fresh: bool, newer: bool, shown_us: float, due_us: float) -> None:
         if self.first_shown_us is None and newer:
             self.first_shown_us = shown_us
         self.due += 1
@@ -75,9 +95,9 @@ class Presentation:
         if not fresh:
             return
         self.frame_deviation.add((shown_us - due_us) / 1000.0)
-        while self.inputs and self.inputs[0] < tick * TICK_SAMPLES:
-            stamp_us = self._clock.us_at(self.inputs.popleft())
-            self.input_deviation.add((shown_us - stamp_us) / 1000.0 - self._show.picture_ms)
+        for stamp in self._answered:
+            self.input_deviation.add((shown_us - self._clock.us_at(stamp)) / 1000.0 - self._show.picture_ms)
+        self._answered.clear()
 
     def _skip(self, tick: int, now_us: float) -> int:
         """Return how many ticks of frames are past by a whole frame already; they count as late and held."""

@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 
 from engine.clock import monotonic_us
+from engine.core.contract import sound_contract_ms
 from engine.core.events import Enter, Refuse
 from engine.core.units import TICKS_PER_SECOND
 from engine.session import Session
@@ -60,7 +61,7 @@ def collect(session: Session) -> dict[str, Any]:
             "block": int(board["block"]),
             "device_latency_ms": 1000.0 * board["latency_frames"] / (board["rate"] or 1.0),
             "beyond_contract_ms": 1000.0 * board["beyond_frames"] / (board["rate"] or 1.0),
-            "contract_ms": show.sound_ms,
+            "contract_ms": sound_contract_ms(show),
             "underruns": int(board["underruns"]),
             "late": int(board["late_events"]),
             "load": board["load"],

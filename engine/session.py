@@ -19,7 +19,7 @@ from engine.clock import Clock, monotonic_us
 from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
-from engine.core.events import Enter, Event, Refuse
+from engine.core.events import Enter, Event, NoteOn, Refuse
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, PARAMETERS, SOUND
@@ -116,6 +116,7 @@ class Stage:
     replay: Recording | None = None
     performer: Performer | None = None
     started_us: float = 0.0  # when the command was given
+    marked: bool = False  # whether each frame carries its marker
 
 
 class Session:
@@ -147,7 +148,9 @@ class Session:
         self.recorder = Recorder(stage.recording, show) if stage.recording else None
         self.inbox = Inbox(self.recorder.event if self.recorder else lambda event: None)
         self.source: Source = Replay(stage.replay) if stage.replay else self.inbox
-        self.presentation = Presentation(show, self.clock, self.casting.newest, presenter, self.inbox)
+        self.presentation = Presentation(
+            show, self.clock, self.casting.newest, presenter, self.inbox, stage.marked
+        )
         self.hud: tuple[str, ...] = ()
         self.presentation.hud = lambda: self.hud
         self._open_devices()
@@ -311,7 +314,8 @@ class Session:
                     if isinstance(event.body, Enter | Refuse):
                         self._cast(event.tick, event.body)
                     elif event.source != MUSICIAN:
-                        self.presentation.inputs.append(event.sample)
+                        note = isinstance(event.body, NoteOn)
+                        self.presentation.inputs.append((event.tick, event.sample, note))
                 self._dispatch(state)
                 if (state.tick + 1) * TICK_SAMPLES > now:
                     break

@@ -170,6 +170,9 @@ class Show(_Table):
     fps: int = Field(30, ge=12, le=120)
     sound_ms: float = Field(25.0, ge=1, le=2000, description="input to ear")
     picture_ms: float = Field(100.0, ge=10, le=2000, description="input to screen")
+    tight: Literal["play", "sync"] = Field(
+        "play", description="play: sound as soon as it may; sync: with the frame that answers the same input"
+    )
     generator: str = "impressionism"
     swap_s: float = Field(1.0, ge=0, le=60, description="crossfade of a swap of generators that no cue makes")
     musician: str | None = "piano"

@@ -35,8 +35,13 @@ class Presenter(Protocol):
     shaders: bool  # whether it does the effects itself, on frames that come raw
     closed: bool  # whether its user has closed it
 
-    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
-        """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
+    def draw(
+        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+    ) -> None:
+        """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more.
+
+        `mark` is what the marker in its corner is to say: see `engine.io.marker.encode`.
+        """
         ...
 
     def flip(self) -> float:
@@ -63,7 +68,9 @@ class Headless:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
+    def draw(
+        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+    ) -> None:
         """Touch nothing."""
 
     def flip(self) -> float:
@@ -107,6 +114,7 @@ class Window:
         self._hud = False
         self._hud_lines: tuple[str, ...] = ()
         self._hud_surface: Any = None
+        self._mark: tuple[int, int] | None = None
         self._context: Any = None
         self._stage: Any = None
         self._hud_texture: Any = None
@@ -222,11 +230,13 @@ class Window:
 
     # Showing.
 
-    def draw(self, frame: Frame | None, held: int, hud: tuple[str, ...]) -> None:
+    def draw(
+        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+    ) -> None:
         """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
         if not self._ready():
             return
-        self._hud_lines = hud
+        self._hud_lines, self._mark = hud, mark
         try:
             self._draw_frame(frame, held)
         except Exception:  # a lost surface, a lost context
@@ -258,6 +268,10 @@ class Window:
             del target, view  # the surface is locked while they live
         if self._hud and self._hud_lines:
             surface.blit(self._hud_picture(), (0, 0))
+        if self._mark:
+            pixels = _marker(self._mark)
+            code = self._pygame.image.frombuffer(pixels.tobytes(), pixels.shape[1::-1], "RGB")
+            surface.blit(code, (0, surface.get_height() - len(pixels)))
 
     def _draw_shaders(self, frame: Frame | None, held: int) -> None:
         stage, screen = self._stage, self._context.screen
@@ -277,6 +291,11 @@ class Window:
                 data = self._pygame.image.tobytes(picture, "RGBA")
                 self._hud_texture = self._context.texture(picture.get_size(), 4, data)
             stage.overlay(screen, (width, height), self._hud_texture)
+        if self._mark:
+            pixels = _marker(self._mark)
+            code = self._context.texture(pixels.shape[1::-1], 3, pixels)
+            stage.overlay(screen, (width, height), code, height - len(pixels))
+            code.release()
 
     def _fit_stage(self, shape: tuple[int, ...], width: int, height: int) -> None:
         """Give the stage the frame's aspect, just covering the window."""
@@ -439,6 +458,13 @@ def _cover(pixels: NDArray[Any], held: int, target: NDArray[np.uint8]) -> None:
     cv2.warpAffine(
         pixels, warp, (width, height), dst=target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
+
+
+def _marker(mark: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the pixels of a marker, (side, side, 3)."""
+    from engine.io.marker import encode  # it brings OpenCV with it
+
+    return encode(*mark)
 
 
 def _may_have_gpu() -> bool:

@@ -273,9 +273,9 @@ class Stage:
         strobe, blackout = self._levels
         self._draw("show", target, {"picture": self._composed}, scale=scale, strobe=strobe, blackout=blackout)
 
-    def overlay(self, target: Any, size: tuple[int, int], texture: Any) -> None:
-        """Draw an RGBA texture over the top left of a window of `size`, one pixel to one."""
-        target.viewport = (0, size[1] - texture.height, texture.width, texture.height)
+    def overlay(self, target: Any, size: tuple[int, int], texture: Any, top: int = 0) -> None:
+        """Draw a texture on the left of a window of `size`, `top` pixels down, one pixel to one."""
+        target.viewport = (0, size[1] - top - texture.height, texture.width, texture.height)
         self._context.enable(moderngl.BLEND)
         self._draw("overlay", target, {"picture": texture})
         self._context.disable(moderngl.BLEND)

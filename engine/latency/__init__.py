@@ -1,0 +1,1 @@
+"""The contract measured from outside: notes go in by JACK, sound and picture are taken where they end."""

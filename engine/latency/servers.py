@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-_SERVER_S: Final = 5.0
+_SERVER_S: Final = 15.0
 _BLOCK: Final = 128  # frames
 
 

@@ -445,6 +445,25 @@ def latency(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def trace(arguments: argparse.Namespace) -> int:
+    """Follow notes through the house: when each hop happens, one line a hop."""
+    from engine.latency.trace import table
+    from engine.latency.trace import trace as follow
+
+    show = _load_show(Path(arguments.show), arguments)
+    presenter = _presenter(show, arguments)
+    try:
+        ways = follow(show, presenter, arguments.notes, arguments.provider)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    finally:
+        presenter.close()
+    if not ways:
+        raise Failure("trace: no note came through to the screen; chladni doctor says what is missing")
+    print(f"{len(ways)} of {arguments.notes} notes came through\n{table(ways, show)}")
+    return 0
+
+
 def _burdens(text: str) -> tuple[str, ...]:
     from engine.latency.stress import KINDS
 
@@ -564,6 +583,11 @@ def _parser() -> argparse.ArgumentParser:
     ruler.add_argument("--generator", help="in place of the show's")
     ruler.set_defaults(device="jack", block=None, musician="none")  # the notes alone are to be heard
     ruler.add_argument("--tight", choices=("play", "sync"), help="in place of the show's")
+    way = command(trace, where, providers)
+    way.add_argument("show", nargs="?", default="shows/first_light.toml")
+    way.add_argument("--notes", type=_count, default=20, help="how many are followed")
+    way.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
+    way.set_defaults(block=None)
     command(schema)
     return parser
 

@@ -19,7 +19,8 @@ from engine.core.contract import heard_at, seen_at, sound_contract_ms
 from engine.core.show import Show
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.io import marker
-from engine.latency import page
+from engine.io.window import Headless
+from engine.latency import page, trace
 from engine.latency.analysis import answered_at, frames, from_film, summary
 from engine.latency.measure import Setting, measure
 from engine.latency.ruler import Heard, loop_frames, moments, onsets
@@ -244,3 +245,19 @@ def test_a_whole_measurement(monkeypatch, tmp_path):
     assert len(seen) == 25  # every note was seen answered, however late
     assert min(abs(ms) for ms in seen) < 1000 / 30
     assert data["engine"]["events"]["in"] >= 50
+
+
+def test_a_note_is_followed_through_the_house():
+    show = Show(title="t", sound={"device": "none"}, osc={"send": ("127.0.0.1:9",)})
+    ways = trace.trace(show, Headless((64, 36)), 6)
+    assert 4 <= len(ways) <= 6
+    for way in ways:
+        assert 0.0 == way["stamped by the door"] <= way["received by the core"] <= way["handed to the sound"]
+        assert (
+            way["received by the core"]
+            <= way["handed to the generator"]
+            <= way["picture drawn"]
+            <= way["seen"]
+        )
+    assert min(abs(way["heard"] - show.sound_ms) for way in ways) < 0.1
+    assert trace.table(ways, show).count("\n") == len(trace.HOPS)

@@ -24,7 +24,6 @@ from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.library import WEIGHTS
 from engine.workers.links import MusicianLink, PlayedReader, musician_link, pack_heard
 from engine.workers.musician import (
-    AT_ONCE,
     NOTES_PER_S,
     POLYPHONY,
     REMEMBERED,
@@ -123,7 +122,8 @@ def test_whatever_the_network_wishes_the_phrase_is_music(
     check_music(notes, begin, end)
     assert all(end_of(note) <= max(end, start_of(note) + SAMPLE_RATE // 50) + TICK_SAMPLES for note in notes)
     assert all(low <= note.note <= low + 30 and allowed >> note.note % 12 & 1 for note in notes)
-    assert not density or len(notes) <= AT_ONCE + 1 + density * (end - begin) / SAMPLE_RATE
+    seconds = (end - begin) / SAMPLE_RATE
+    assert not density or len(notes) <= max(1, 2 * density) * (seconds // 2 + 1)
     assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
     assert sum(moment.strikes for moment in moments) == len(notes)
     assert network.steps - steps < 600
@@ -205,6 +205,15 @@ def test_however_long_it_plays_it_remembers_no_more(network: Network) -> None:
         musician.hear(Heard(200 * request * TICK_SAMPLES + 30, True, 60, 0.5))
         musician.hear(Heard(200 * request * TICK_SAMPLES + 500, False, 60, 0.0))
     assert len(musician._moments) <= REMEMBERED
+
+
+def test_a_density_holds_across_plans_anew(network: Network) -> None:
+    musician, begins = Musician(network, 3), list[int]()
+    for request in range(1, 41):  # a plan anew each quarter of a second
+        notes = musician.answer(ask(request, 60 * request, 60 * request + 480, density=3.0))
+        begins += [start_of(note) for note in notes if note.tick < 60 * request + 60]
+    assert len(begins) <= 3 * 10 + 6
+    assert len(begins) > 10
 
 
 def test_answers_for_every_note_that_may_come(network: Network) -> None:

@@ -10,7 +10,7 @@ from engine.core.modes import concerns, is_awake, mode
 from engine.core.music import DRUMS, note_off, note_on
 from engine.core.music import release as release_keys
 from engine.core.parameters import INDEX
-from engine.core.plan import silence, wishes
+from engine.core.plan import compass, silence, wishes
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Key, ShowState, Sung
 from engine.core.units import TICK_SAMPLES
@@ -75,7 +75,8 @@ def _sing(show: Show, state: ShowState, source: str, body: NoteOn, sample: int) 
     under = harmony.voices(
         body.note, musician.answers, scale.tonic(state), scale.is_minor(state), scale.allowed(state)
     )
-    under = tuple(note for note in under if note not in sounding)
+    low, _ = compass(state)  # a bass needs nothing under it
+    under = tuple(note for note in under if note >= low and note not in sounding)
     loudness = state.levels[INDEX["musician.dynamics"]] * mode(state).loudness
     velocity = min(max(body.velocity * loudness, 1.0 / 127.0), 1.0)
     asked = musician.asked + 1

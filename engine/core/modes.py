@@ -21,7 +21,8 @@ class Mode:
     It `waits` for silence before it comes in, and `yields` to the performer's first note; `turns` are taken
     in bars; it `follows` the performer, and falls silent with them; it `listens`: what the performer plays
     changes the plan; it `plans` at all, and `hears` the performer. Its notes have `loudness` of their
-    velocities.
+    velocities. `ease` is how many it plays a second where no density is asked for, 0 as many as it likes;
+    an accompanist plays fewer, by `room` for each of the performer's.
     """
 
     waits: bool = False
@@ -32,13 +33,15 @@ class Mode:
     plans: bool = True
     hears: bool = True
     loudness: float = 1.0
+    ease: float = 0.0
+    room: float = 0.0
 
 
 _TABLE: Final = {
     "continue": Mode(waits=True, yields=True),
     "call and response": Mode(turns=True, listens=True),
-    "accompany": Mode(follows=True, listens=True, loudness=0.7),
-    "duet": Mode(listens=True),
+    "accompany": Mode(follows=True, listens=True, loudness=0.7, ease=6.0, room=0.5),
+    "duet": Mode(listens=True, ease=8.0),
     "harmonise": Mode(plans=False, loudness=0.8),
     "solo": Mode(hears=False),
 }

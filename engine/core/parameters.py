@@ -119,7 +119,7 @@ MUSICIAN: Final = (
     _choice("musician.mode", MODES, "how the two play together"),
     Parameter("musician.temperature", 0.2, 1.6, 0.95, "", "of its sampling"),
     Parameter("musician.top_p", 0.1, 1.0, 0.95, "", "only the likeliest events that together are so likely"),
-    Parameter("musician.density", 0.0, 24.0, 0.0, "notes/s", "how much it plays; at 0 as it likes"),
+    Parameter("musician.density", 0.0, 24.0, 0.0, "notes/s", "how much it plays; at 0 as the mode has it"),
     Parameter("musician.register", 24.0, 96.0, 60.0, "note", "middle of the four octaves that it plays in"),
     Parameter("musician.dynamics", 0.0, 1.5, 0.9, "", "scale of its velocities"),
     Parameter("musician.swing", 0.0, 1.0, 0.0, "", "delay of the middle of the beat: 1 is a triplet's"),

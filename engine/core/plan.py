@@ -21,8 +21,7 @@ _ANSWER_TICKS: Final = TICKS_PER_SECOND // 4  # an answer takes 5 to 60 ms (meas
 _REPLAN_TICKS: Final = TICKS_PER_SECOND // 20  # a plan anew is to be there by then, or begins a little late
 _REPLAN_BEATS: Final = 0.5  # the least distance of two plans anew, and the least worth planning anew
 _HALF_RANGE: Final = 24  # semitones about the register
-# An accompanist's notes a second: when left alone, less for each of the performer's, and at the least.
-_AT_EASE, _ROOM, _SPARSEST = 6.0, 0.5, 0.5
+_SPARSEST: Final = 0.5  # notes a second: an accompanist plays no less, however much the performer does
 _STREAM_REST: Final = 3 << 40
 NEVER: Final = 1 << 62  # a tick that does not come
 
@@ -151,9 +150,10 @@ def _ask(show: Show, state: ShowState, start: int) -> ShowState:
 def wishes(state: ShowState, request: int, start: int, end: int, answers: bool = False) -> Ask:
     """Return what the musician is asked for, as the parameters and the performer have it."""
     levels, performer = state.levels, state.hands[0]
-    density = levels[INDEX["musician.density"]]
-    if mode(state).follows:
-        density = max((density or _AT_EASE) - _ROOM * performer.density, _SPARSEST)
+    chosen = mode(state)
+    density = levels[INDEX["musician.density"]] or chosen.ease
+    if chosen.room:
+        density = max(density - chosen.room * performer.density, _SPARSEST)
     low, high = compass(state)
     allowed = scale.allowed(state)
     return Ask(

@@ -6,7 +6,8 @@ It runs in a process of its own; `generate` is the same code without one.
 import gc
 import os
 import signal
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
@@ -43,7 +44,7 @@ REST_SAMPLES: Final = SAMPLE_RATE  # the longest rest that it may take
 SHORTEST_SAMPLES: Final = SAMPLE_RATE // 50
 LONGEST_SAMPLES: Final = 4 * SAMPLE_RATE
 STROKE_SAMPLES: Final = SAMPLE_RATE // 10  # length of the notes of a musician that does not say when they end
-AT_ONCE: Final = 4  # notes above a wished density that may come in one go
+DENSITY_SAMPLES: Final = 2 * SAMPLE_RATE  # a wished density is kept over so long
 REMEMBERED: Final = 512  # moments that may still be gone back to
 SOONEST_SAMPLES: Final = SAMPLE_RATE // 10  # between two notes of the performer, as far as answers expect
 HEARTBEAT_S: Final = 0.05
@@ -221,25 +222,26 @@ class Moment:
 # next: keys that are still down are let go there, and the network is told so. It therefore knows what was
 # heard, and each note's length is known with the note.
 def compose(
-    network: Network, memory: Memory, ask: Ask, rng: np.random.Generator
+    network: Network, memory: Memory, ask: Ask, rng: np.random.Generator, struck: Sequence[float] = ()
 ) -> tuple[list[PhraseNote], list[Moment]]:
     """Return the notes from `memory.at` to the end of what is asked for, in the order of their starts.
 
-    The moments that come with them are those notes as the network knows them.
+    The moments that come with them are those notes as the network knows them. `struck` are the samples, in
+    order, at which it struck keys before.
     """
     end, may = ask.end_tick * TICK_SAMPLES, playable(network.model, ask)
     seconds = (end - memory.at) / SAMPLE_RATE
     most_notes, most_steps = int(NOTES_PER_S * seconds) + 1, min(STEPS, int(STEPS_PER_S * seconds) + 16)
-    begin, allowed = memory.at, may.copy()
+    allowed, strokes = may.copy(), list(struck)
+    most_strokes = max(1, round(ask.density * DENSITY_SAMPLES / SAMPLE_RATE)) if ask.density else most_notes
     allowed[_NOTE_OFF] = False
     down: dict[int, tuple[float, int]] = {}  # note: the sample that it began at, its velocity event
     notes: list[PhraseNote] = []
     moments: list[Moment] = []
     errors = network.errors
     for _ in range(most_steps):
-        played = len(notes) + len(down)
-        wished = AT_ONCE + ask.density * (memory.at - begin) / SAMPLE_RATE if ask.density else most_notes
-        room = len(down) < POLYPHONY and played < min(most_notes, wished)
+        recent = len(strokes) - bisect_left(strokes, memory.at - DENSITY_SAMPLES)
+        room = len(down) < POLYPHONY and len(notes) + len(down) < most_notes and recent < most_strokes
         allowed[_NOTE_ON] = may[_NOTE_ON] if room else False
         allowed[list(down)] = False
         allowed[_SHIFT] = (
@@ -256,6 +258,7 @@ def compose(
             moments.append(Moment(memory.at, event, memory.velocity, True, memory))
         if event < _NOTE_ON.stop:
             down[event] = memory.at, memory.velocity
+            strokes.append(memory.at)
             allowed[_NOTE_OFF.start + event] = network.model.note_offs
         elif event < _NOTE_OFF.stop:
             notes.append(_note(event - _NOTE_OFF.start, *down.pop(event - _NOTE_OFF.start), memory.at))
@@ -338,7 +341,8 @@ class Musician:
         longest = HEARD_GAP_SAMPLES if goes_on else ENTRY_SAMPLES
         breath = replace(before, at=min(max(before.at, start - longest), start))
         memory = replace(self._network.pause(breath, start), at=float(start))
-        notes, moments = compose(self._network, memory, ask, self._chance(ask))
+        struck = [moment.at for moment in self._moments if moment.own and moment.strikes]
+        notes, moments = compose(self._network, memory, ask, self._chance(ask), struck)
         self._moments += moments
         self._forget()
         return notes

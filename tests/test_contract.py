@@ -15,7 +15,7 @@ import pytest
 from pythonosc.osc_packet import OscPacket
 from pythonosc.udp_client import SimpleUDPClient
 
-from engine.core.events import Control, Go, NoteOn, Release
+from engine.core.events import Answers, Control, Go, NoteOn, Release
 from engine.recording import read
 
 ROOT = Path(__file__).parent.parent
@@ -217,3 +217,45 @@ def test_the_musician_plays_out_through_midi(jack_environment: dict[str, str], t
     assert result.returncode == 0
     heard = (tmp_path / "dump.txt").read_text()
     assert " 90 " in heard, heard[:500]
+
+
+@pytest.mark.jack
+@pytest.mark.timeout(90)
+def test_a_note_is_harmonised_at_the_contract(jack_environment: dict[str, str], tmp_path: Path) -> None:
+    """The musician's answer to each note leaves through JACK exactly `sound_ms` after it, model and all."""
+    show = tmp_path / "harmony.toml"
+    text = SHOW.format(sound_ms=20, musician="piano", listen=free_port(), send=free_port())
+    text = text.replace('instrument = "drums"', 'instrument = "piano"').replace("catcher", "Keyboard:ear")
+    text = text.replace("fade_s = 0\n", "fade_s = 0\nfollow_s = 3600\n").replace(
+        '"musician.wait" = 1.0', '"musician.mode" = "harmonise"'
+    )
+    show.write_text(text)
+    engine = subprocess.Popen(
+        [
+            sys.executable, "-m", "engine", "play", str(show), "--headless", "--seconds", "40",
+            "--recordings", str(tmp_path), "--report", str(tmp_path / "report.json"),
+        ],
+        cwd=ROOT, env=jack_environment,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: list(tmp_path.glob("*.chladni")), 20.0)
+        SimpleUDPClient(
+            "127.0.0.1", int(text.split("listen = ")[1].split(":")[1].split('"')[0])
+        ).send_message("/chladni/go", [])
+        probe = subprocess.run(
+            [sys.executable, "tests/harmony_probe.py", "24"],
+            cwd=ROOT, env=jack_environment, capture_output=True, text=True, timeout=40, check=True,
+        )  # fmt: skip
+        engine.send_signal(signal.SIGINT)
+        assert engine.wait(15) == 0
+    finally:
+        engine.kill()
+    measured = json.loads(probe.stdout)
+    distances = [distance for answers in measured["distances"] for distance in answers]
+    answered = sum(bool(answers) for answers in measured["distances"])
+    assert answered >= 22 - 2 * measured["jumps"], measured
+    exact = sum(distance == 960 for distance in distances)
+    assert exact >= len(distances) - 4 * measured["jumps"], measured
+    events = read(json.loads((tmp_path / "report.json").read_text())["recording"]).events
+    prepared = sum(isinstance(event.body, Answers) for event in events)
+    assert prepared >= 20, "most of them as the model prepared"

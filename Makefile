@@ -2,12 +2,13 @@
 # make play      plays shows/first_light.toml
 # make test      installs what the tests need, system packages too, and passes them
 # make check     ruff and mypy
+# make modes     ten minutes of each way of playing together, as sound and MIDI, into modes/
 
 PYTHON ?= python3
 BIN := .venv/bin
 SHOW ?= shows/first_light.toml
 
-.PHONY: install play test check packages clean
+.PHONY: install play test check packages modes clean
 
 install: .venv/installed
 
@@ -34,6 +35,9 @@ check: .venv/tested
 
 test: .venv/tested packages check
 	$(BIN)/python -m pytest
+
+modes: .venv/tested
+	$(BIN)/python tests/modes.py
 
 clean:
 	rm -rf .venv *.egg-info build

@@ -12,6 +12,7 @@ from engine.core.contract import seen_at
 from engine.core.jobs import FrameJob, SoundEvent
 from engine.core.latent import frame_job
 from engine.core.state import ShowState, initial
+from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.recording import Recording
 
@@ -66,6 +67,7 @@ def render(
     `progress(done, all)` counts frames.
     """
     from engine.io.video import VideoWriter
+    from engine.render.caption import write
     from engine.render.scale import crossfade, fit
     from engine.render.soundfont import instruments
     from engine.render.synth import render_block
@@ -91,6 +93,7 @@ def render(
             if job.share < 1.0:
                 pixels = crossfade(cast[state.cast.leaving].picture(job), pixels, job.share)
             fit(pixels, *size, picture)
+            write(picture, caption(state))
             video.picture(picture)
             render_block(synth, queue, position, block)
             video.sound(block)

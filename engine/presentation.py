@@ -8,6 +8,7 @@ from time import sleep
 from engine import priority
 from engine.clock import Clock, monotonic_us
 from engine.core.contract import seen_at
+from engine.core.jobs import Caption
 from engine.core.show import Show
 from engine.distribution import Distribution
 from engine.inbox import Inbox
@@ -43,6 +44,7 @@ class Presentation:
         self._presenter, self._inbox, self._marked = presenter, inbox, marked
         # (tick, stamp, whether it is a note) of the inputs not yet answered, from the core
         self.inputs: deque[tuple[int, int, bool]] = deque(maxlen=20_000)
+        self.captions: deque[tuple[int, Caption]] = deque(maxlen=1024)  # by tick, from the core
         self._answered: list[int] = []  # stamps of the inputs that the next swap answers
         self.answered = 0
         self.hud: Callable[[], tuple[str, ...]] = lambda: ()
@@ -67,7 +69,7 @@ class Presentation:
             self._answer(frame)
             mark = (frame.tick, self.answered) if self._marked and frame is not None else None
             begun_us = monotonic_us()
-            self._presenter.draw(frame, held, self.hud(), mark)
+            self._presenter.draw(frame, held, self.hud(), mark, self._caption(tick))
             drawn_us = monotonic_us()
             self._draw_us = max(_DRAW_FLOOR_US, 0.9 * self._draw_us + 0.15 * (drawn_us - begun_us))
             self._wait_until(due_us)
@@ -84,6 +86,12 @@ class Presentation:
             _, stamp, note = self.inputs.popleft()
             self._answered.append(stamp)
             self.answered += note
+
+    def _caption(self, tick: int) -> Caption | None:
+        """Return the line of a frame; those before it are let go."""
+        while len(self.captions) > 1 and self.captions[1][0] <= tick:
+            self.captions.popleft()
+        return self.captions[0][1] if self.captions and self.captions[0][0] <= tick else None
 
     def _count(self, fresh: bool, newer: bool, shown_us: float, due_us: float) -> None:
         if self.first_shown_us is None and newer:

@@ -19,12 +19,13 @@ from engine.clock import Clock, monotonic_us
 from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
-from engine.core.events import Enter, Event, NoteOn, Refuse
+from engine.core.events import Enter, Event, Line, NoteOn, Refuse
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, PARAMETERS, SOUND
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
+from engine.core.text import caption
 from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
@@ -37,7 +38,7 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.workers import musician, picture, sound
+from engine.workers import musician, picture, poet, sound
 from engine.workers.links import (
     GeneratorLink,
     PictureLink,
@@ -45,13 +46,15 @@ from engine.workers.links import (
     musician_link,
     pack_heard,
     pack_sound,
+    pack_write,
     picture_link,
+    poet_link,
     sound_link,
     unpack_projection,
     unpack_text,
 )
 from engine.workers.supervisor import Worker
-from models.manifest import Musician
+from models.manifest import Musician, Text
 
 _WATCH_S = 0.2
 _TEMPO = INDEX["tempo"]
@@ -139,7 +142,7 @@ class Session:
         self.began_us = self.played_s = 0.0
         self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
         self.memory_mb: dict[str, float] = {}
-        self._sent_sounds = self._sent_heard = 0
+        self._sent_sounds = self._sent_heard = self._sent_writes = 0
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
         self._told: tuple[float, ...] = self.state.levels
@@ -184,6 +187,11 @@ class Session:
             )
             self._others.append(self.picture_worker)
         self._looks_for: tuple[str, int] | None = None  # a generator, and the life of the worker told of it
+        self.poet = poet_link()
+        if show.text and not stage.replay:
+            folder, _ = library.find(show.text, Text)
+            config = poet.PoetConfig(folder, seed=show.seed)
+            self._others.append(Worker("poet", poet.run, (self.poet, config), self.poet.board))
         for worker in self._others:
             worker.start()
 
@@ -226,6 +234,8 @@ class Session:
         if self.picture:
             looking = Thread(target=self._projections, args=(self.picture,), name="pictures", daemon=True)
             helpers.append(looking)
+        if self.show.text and not self.stage.replay:
+            helpers.append(Thread(target=self._lines, name="lines", daemon=True))
         try:
             if self.stage.replay:
                 self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
@@ -323,7 +333,7 @@ class Session:
                 self._dispatch(state)
                 self._after_tick(state)
                 self.state = state = open_tick(state)
-                self._sent_sounds = self._sent_heard = 0
+                self._sent_sounds = self._sent_heard = self._sent_writes = 0
                 if end_tick is not None and state.tick >= end_tick:
                     self.stop.set()
                     break
@@ -368,6 +378,9 @@ class Session:
         for heard in state.heard[self._sent_heard :]:
             self.musician.heard.push(*pack_heard(heard))
         self._sent_heard = len(state.heard)
+        for write in state.writes[self._sent_writes :]:
+            self.poet.asked.push(*pack_write(write))
+        self._sent_writes = len(state.writes)
 
     def _echo(self, state: ShowState, event: SoundEvent) -> None:
         """Send a note on: the musician's to MIDI out, everybody's to the OSC targets."""
@@ -391,6 +404,8 @@ class Session:
             self.casting.perform(state, frame_job(show, state), frame, deadline_us)
             if not self.stage.replay and (answer := self.casting.answer(state)):
                 self.inbox.put(state.tick * TICK_SAMPLES, STAGE, answer)
+            if self.show.text:
+                self.presentation.captions.append((state.tick, caption(state)))
             if self.osc_out:
                 self._tell(state)
             if self.midi_clock and self.midi_out:
@@ -452,6 +467,13 @@ class Session:
             link.asked.push(str(library.folder_of(now[0])).encode())
         for record in link.says.pop_all():
             self._warn(unpack_text(record))
+
+    def _lines(self) -> None:
+        """Bring the text model's lines in through the front door."""
+        while not self.stop.is_set():
+            self.poet.written.wait(0.1)
+            for request, *text in self.poet.written.pop_all():
+                self.inbox.put(self.clock.now(), STAGE, Line(request, unpack_text(text)))
 
     def _warn(self, problem: str | None) -> None:
         """Say a problem once, at once; the report says it again."""

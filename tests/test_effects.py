@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engine.core.jobs import Caption
 from engine.core.parameters import EFFECTS
+from engine.render.caption import write
 from engine.render.effects import Effects, held_zoom
 
 Pixels = NDArray[np.uint8]
@@ -153,3 +155,33 @@ def test_a_held_picture_moves_at_once_and_stays_near() -> None:
     assert min(zooms) > 0.85
     assert max(zooms) < 1.15
     assert all(a != b for a, b in pairwise(zooms))
+
+
+@pytest.mark.parametrize("place", [(0.5, 0.85), (0.0, 0.02), (0.97, 1.0)], ids=["middle", "corner", "edge"])
+@pytest.mark.parametrize("line", ["Sand", "die Nacht war kalt und alle Wasser schliefen"])
+def test_a_line_is_written_alike(context: object, line: str, place: tuple[float, float]) -> None:
+    from engine.render.shaders import Stage
+
+    caption = Caption(line, 0.8, 0.12, *place)
+    cpu = figure(0.2, 2 * SIZE)
+    write(cpu, caption)
+    stage = Stage(context, 2 * SIZE, 2 * SIZE)
+    target = context.simple_framebuffer((2 * SIZE, 2 * SIZE), 3)  # type: ignore[attr-defined]
+    stage.apply(figure(0.2, 2 * SIZE), levels({}))
+    stage.show(target, (2 * SIZE, 2 * SIZE), upright=False)
+    stage.write(target, (2 * SIZE, 2 * SIZE), caption, upright=False)
+    gpu = np.frombuffer(target.read(components=3, alignment=1), np.uint8).reshape(2 * SIZE, 2 * SIZE, 3)
+    difference = np.abs(cpu.astype(int) - gpu.astype(int))
+    assert difference.mean() < MEAN
+    assert np.percentile(difference, 99) < MOST
+    changed = np.abs(cpu.astype(int) - figure(0.2, 2 * SIZE).astype(int)).max(axis=2)
+    assert changed.max() > 100
+    rows = np.flatnonzero(changed.max(axis=1) > 60)
+    assert abs(rows.mean() / (2 * SIZE) - place[1]) < 0.12, "where it is wanted"
+
+
+def test_nothing_is_written_without_a_line() -> None:
+    picture = figure(0.0)
+    write(picture, Caption("", 1.0, 0.1, 0.5, 0.5))
+    write(picture, Caption("unseen", 0.0, 0.1, 0.5, 0.5))
+    assert np.array_equal(picture, figure(0.0))

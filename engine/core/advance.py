@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core import cast, cues, duet, events, latent, music, patch, plan, sight, transport
+from engine.core import cast, cues, duet, events, latent, music, patch, plan, sight, text, transport
 from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
@@ -83,7 +83,9 @@ def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowStat
 
 def open_tick(state: ShowState) -> ShowState:
     """Return the state with the jobs of the tick before let go."""
-    return replace(state, sounds=(), heard=()) if state.sounds or state.heard else state
+    if state.sounds or state.heard or state.writes:
+        return replace(state, sounds=(), heard=(), writes=())
+    return state
 
 
 def _feed_beat(show: Show, state: ShowState) -> ShowState:
@@ -150,6 +152,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Projection: lambda show, state, event, body: sight.project(state, body),
     events.Phrase: lambda show, state, event, body: plan.take_phrase(state, body),
     events.Answers: lambda show, state, event, body: duet.take_answers(state, body),
+    events.Line: lambda show, state, event, body: text.take(state, body),
     events.LinkBeat: lambda show, state, event, body: transport.link(
         state, event.sample, body.beat, body.bpm
     ),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from engine.core import cast
+from engine.core import cast, text
 from engine.core.parameters import INDEX, PARAMETERS
 from engine.core.show import Show
 from engine.core.state import NEVER, Fade, ShowState
@@ -18,6 +18,8 @@ def go(show: Show, state: ShowState, step: int = 1) -> ShowState:
     ticks = round(cue.fade_s * TICKS_PER_SECOND)
     moved = {INDEX[name]: level for name, level in cue.levels.items()}
     fades = tuple(_fade(state, parameter, level, ticks) for parameter, level in moved.items())
+    if cue.text is not None:
+        state = text.ask(show, state, cue.text)
     if cue.generator:
         state = cast.swap(show, state, cue.generator, cue.fade_s)
     follow_tick = NEVER if cue.follow_s is None else state.tick + round(cue.follow_s * TICKS_PER_SECOND)

@@ -191,6 +191,14 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """The text model has written the line that was asked for."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkBeat:
     """The Ableton Link session is at `beat` at the time of the stamp, and runs at `bpm`."""
 
@@ -214,7 +222,7 @@ class Projection:
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase | Answers
-    | LinkBeat | Swap | Enter | Refuse | Projection
+    | Line | LinkBeat | Swap | Enter | Refuse | Projection
 )  # fmt: skip
 
 

@@ -73,6 +73,26 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A line that is to be written, beginning with some words (or with any), at a sampling temperature."""
+
+    request: int
+    begins: str
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A line over a picture, "" for none; its middle's place and its letters' height are shares of it."""
+
+    line: str
+    opacity: float
+    size: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
 class FrameJob:
     """One picture to be made.
 

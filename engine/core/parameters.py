@@ -136,7 +136,15 @@ MUSICIAN: Final = (
     Parameter("musician.commit", 0.25, 8.0, 1.0, "beats", "how far ahead its plan can no longer change"),
 )
 
-PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN)
+TEXT: Final = (
+    Parameter("text.opacity", 0.0, 1.0, 0.9, "", "of the line on the picture"),
+    Parameter("text.size", 0.02, 0.5, 0.08, "", "height of its letters, as a share of the picture's"),
+    Parameter("text.x", 0.0, 1.0, 0.5, "", "place of its middle, from the left"),
+    Parameter("text.y", 0.0, 1.0, 0.85, "", "place of its middle, from the top"),
+    Parameter("text.temperature", 0.2, 1.6, 0.7, "", "of the sampling of the next line"),
+)
+
+PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN, *TEXT)
 INDEX: Final = {parameter.name: index for index, parameter in enumerate(PARAMETERS)}
 
 

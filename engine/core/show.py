@@ -139,6 +139,9 @@ class Cue(_Table):
     fade_s: float = Field(2.0, ge=0, le=3600)
     follow_s: float | None = Field(None, ge=0, le=86_400, description="GO by itself so long after this GO")
     generator: str | None = Field(None, description="a model that is to play from here, swapped in live")
+    text: str | None = Field(
+        None, max_length=100, description="beginning of a line to be written; empty: any"
+    )
     levels: dict[str, float] = Field(
         {}, json_schema_extra={"additionalProperties": {"type": ["number", "string"]}}
     )
@@ -176,6 +179,7 @@ class Show(_Table):
     generator: str = "impressionism"
     swap_s: float = Field(1.0, ge=0, le=60, description="crossfade of a swap of generators that no cue makes")
     musician: str | None = "piano"
+    text: str | None = Field(None, description="a model that writes lines at cues")
     sound: Sound = Sound()
     tempo: Tempo = Tempo()
     osc: Osc = Osc()
@@ -195,7 +199,7 @@ class Show(_Table):
             raise ValueError(f"{fps} does not divide {TICKS_PER_SECOND}; these do: {rates}")
         return fps
 
-    @field_validator("musician")
+    @field_validator("musician", "text")
     @classmethod
     def _none_is_nobody(cls, name: str | None) -> str | None:
         return None if name == "none" else name

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from engine.core.events import PhraseNote
-from engine.core.jobs import Ask, Heard, SoundEvent
+from engine.core.jobs import Ask, Heard, SoundEvent, Write
 from engine.core.parameters import PARAMETERS
 from engine.core.show import Show
 
@@ -193,6 +193,14 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """The line on the picture, and the number of the last one asked for."""
+
+    request: int = 0
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ShowState:
     """Everything that decides what is seen and heard from here on.
 
@@ -200,7 +208,7 @@ class ShowState:
     them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
     goes to; `levels` are the results. `hands` are the performer's and the musician's, `tonality` is the
     performer's. `faults` counts events that could not be received. A sound event names a lane by its place
-    in `lanes`. `sounds` and `heard` are the jobs of the present tick.
+    in `lanes`. `sounds`, `heard` and `writes` are the jobs of the present tick.
     """
 
     tick: int
@@ -218,6 +226,7 @@ class ShowState:
     musician: Musician
     hands: tuple[Hand, Hand]
     tonality: Tonality
+    lines: Lines
     cue: int
     follow_tick: int
     live_tick: int
@@ -226,6 +235,7 @@ class ShowState:
     faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()
     heard: tuple[Heard | Ask, ...] = ()
+    writes: tuple[Write, ...] = ()
 
     def digest(self) -> str:
         """Return a digest of every bit of the state (`repr` of a float is exact and portable)."""
@@ -244,6 +254,6 @@ def initial(show: Show) -> ShowState:
     return ShowState(
         tick=0, bases=bases, levels=bases, added=zeros, adding=zeros, fades=(), glides=(), keys=(), lanes=(),
         transport=Transport(True, show.tempo.bpm, 0, 0.0), walk=Walk(), strobe=Strobe(), musician=Musician(),
-        hands=(Hand(), Hand()), tonality=Tonality(), cue=-1, follow_tick=NEVER, live_tick=NEVER,
-        cast=Cast(show.generator),
+        hands=(Hand(), Hand()), tonality=Tonality(), lines=Lines(), cue=-1, follow_tick=NEVER,
+        live_tick=NEVER, cast=Cast(show.generator),
     )  # fmt: skip

@@ -58,7 +58,7 @@ def _recording(path: Path) -> Performance:
         read = recording.read(path)
     except recording.RecordingError as error:
         raise PerformanceError(f"{error} (nor is it a MIDI file)") from None
-    inner = (MUSICIAN, PERFORMER, STAGE)
+    inner = (MUSICIAN, PERFORMER, STAGE, "link")
     played = ((max(e.sample, 0), e.body) for e in read.events if e.source not in inner)
     events = tuple(sorted(played, key=lambda event: event[0]))
     return Performance(events, read.end_tick * TICK_SAMPLES)

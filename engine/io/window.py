@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.clock import monotonic_us
 from engine.core.events import Body, Release
+from engine.core.jobs import Caption
 from engine.core.parameters import EFFECTS
 from engine.io import keys, x11
 from engine.workers.shared import Frame
@@ -36,7 +37,12 @@ class Presenter(Protocol):
     closed: bool  # whether its user has closed it
 
     def draw(
-        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+        self,
+        frame: Frame | None,
+        held: int,
+        hud: tuple[str, ...],
+        mark: tuple[int, int] | None = None,
+        caption: Caption | None = None,
     ) -> None:
         """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more.
 
@@ -69,7 +75,12 @@ class Headless:
         self.size = size
 
     def draw(
-        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+        self,
+        frame: Frame | None,
+        held: int,
+        hud: tuple[str, ...],
+        mark: tuple[int, int] | None = None,
+        caption: Caption | None = None,
     ) -> None:
         """Touch nothing."""
 
@@ -111,6 +122,7 @@ class Window:
         self.refresh_hz: float | None = None
         self._alive = False
         self._retry_us = self._escape_us = 0.0
+        self._caption: Caption | None = None
         self._hud = False
         self._hud_lines: tuple[str, ...] = ()
         self._hud_surface: Any = None
@@ -231,12 +243,18 @@ class Window:
     # Showing.
 
     def draw(
-        self, frame: Frame | None, held: int, hud: tuple[str, ...], mark: tuple[int, int] | None = None
+        self,
+        frame: Frame | None,
+        held: int,
+        hud: tuple[str, ...],
+        mark: tuple[int, int] | None = None,
+        caption: Caption | None = None,
     ) -> None:
         """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
         if not self._ready():
             return
         self._hud_lines, self._mark = hud, mark
+        self._caption = caption if caption is not None and caption.line else None
         try:
             self._draw_frame(frame, held)
         except Exception:  # a lost surface, a lost context
@@ -258,6 +276,8 @@ class Window:
         else:
             import cv2
 
+            from engine.render.caption import write
+
             view = surface.get_view("2")  # (width, height) of 32 bits, no copy
             target = np.asarray(view).T[..., None].view(np.uint8)  # (height, width, 4)
             order = cv2.COLOR_RGB2BGRA if surface.get_shifts()[0] == 16 else cv2.COLOR_RGB2RGBA
@@ -265,6 +285,8 @@ class Window:
             if frame.raw:  # made for shaders that are gone: until others come, dark must still be dark
                 pixels = cv2.convertScaleAbs(pixels, alpha=1.0 - frame.effects[_BLACKOUT])
             _cover(pixels, held, target)
+            if self._caption:
+                write(target, self._caption)
             del target, view  # the surface is locked while they live
         if self._hud and self._hud_lines:
             surface.blit(self._hud_picture(), (0, 0))
@@ -285,6 +307,8 @@ class Window:
                 stage.apply(frame.pixels, frame.effects[: len(EFFECTS)] if frame.raw else _NEUTRAL)
                 self._drawn_tick = frame.tick
             stage.show(screen, (width, height), held)
+            if self._caption:
+                stage.write(screen, (width, height), self._caption)
         if self._hud and self._hud_lines:
             picture = self._hud_picture()
             if self._hud_texture is None:

@@ -8,6 +8,8 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.jobs import Caption
+from engine.render.caption import placed
 from engine.render.effects import BLOOM_ROWS, bloom_kernel, colour_matrix, held_zoom, turn
 
 _VERTEX = """
@@ -147,7 +149,11 @@ _OVERLAY = (
     _HEAD
     + """
 uniform sampler2D picture;
-void main() { colour = texture(picture, vec2(uv.x, 1.0 - uv.y)); }
+uniform float opacity;
+uniform bool upright;
+void main() {
+    colour = texture(picture, vec2(uv.x, upright ? 1.0 - uv.y : uv.y)) * vec4(1.0, 1.0, 1.0, opacity);
+}
 """
 )
 
@@ -166,6 +172,7 @@ class Stage:
         }  # fmt: skip
         self._source: Any = None
         self._textures: list[Any] = []
+        self._letters: tuple[NDArray[np.uint8], Any] | None = None  # of the line, and their texture
         self._fading = False
         self._levels: tuple[float, float] = (0.0, 0.0)  # strobe and blackout of the picture
         self.resize(width, height)
@@ -275,9 +282,34 @@ class Stage:
 
     def overlay(self, target: Any, size: tuple[int, int], texture: Any, top: int = 0) -> None:
         """Draw a texture on the left of a window of `size`, `top` pixels down, one pixel to one."""
-        target.viewport = (0, size[1] - top - texture.height, texture.width, texture.height)
+        self._lay(target, size, texture, 0, top, 1.0, upright=True)
+
+    def write(self, target: Any, size: tuple[int, int], caption: Caption, upright: bool = True) -> None:
+        """Write a line over the picture in a framebuffer of `size`, as `engine.render.caption.write` does."""
+        picture, left, top = placed(caption, *size)
+        if self._letters is None or self._letters[0] is not picture:
+            if self._letters is not None:
+                self._letters[1].release()
+            texture = self._context.texture(picture.shape[1::-1], 4, picture.tobytes())
+            texture.filter = moderngl.NEAREST, moderngl.NEAREST
+            self._letters = (picture, texture)
+        self._lay(target, size, self._letters[1], left, top, caption.opacity, upright)
+
+    def _lay(
+        self,
+        target: Any,
+        size: tuple[int, int],
+        texture: Any,
+        left: int,
+        top: int,
+        opacity: float,
+        upright: bool,
+    ) -> None:
+        """Blend an RGBA texture over a framebuffer, one pixel to one, its top left corner at a place."""
+        bottom = size[1] - top - texture.height if upright else top
+        target.viewport = (left, bottom, texture.width, texture.height)
         self._context.enable(moderngl.BLEND)
-        self._draw("overlay", target, {"picture": texture})
+        self._draw("overlay", target, {"picture": texture}, opacity=opacity, upright=upright)
         self._context.disable(moderngl.BLEND)
         target.viewport = (0, 0, *size)
 

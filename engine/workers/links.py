@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from engine.core.events import MAX_Z, Answers, Phrase, PhraseNote, Projection
-from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind
+from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind, Write
 from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
 from engine.workers.shared import Board, FrameStore, Ring
 
@@ -34,6 +34,8 @@ PLAYED_NOTE, PLAYED_ANSWER, PLAYED_PHRASE, PLAYED_ANSWERS = 0, 1, 2, 3  # the la
 FOLDER = "1024s"
 # step, lengths of the name and of the levels, name in UTF-8, levels
 PROJECTION = f"dii100s{MAX_Z}s"
+# request, temperature, beginning; request, line
+WRITE, WRITTEN = f"qd{TEXT}", f"q{TEXT}"
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then),
@@ -118,6 +120,15 @@ class PictureLink:
     board: Board
 
 
+@dataclass(frozen=True)
+class PoetLink:
+    """Between the session and the text model's worker."""
+
+    asked: Ring
+    written: Ring
+    board: Board
+
+
 def sound_link() -> SoundLink:
     """Make the rings and the board of a sound worker."""
     board = Board(SOUND_CELLS)
@@ -155,6 +166,11 @@ def unpack_projection(record: Sequence[Any]) -> Projection:
     return Projection(name[:name_length].decode(), step, levels[:length].hex())
 
 
+def poet_link() -> PoetLink:
+    """Make the rings and the board of a text model's worker."""
+    return PoetLink(Ring(WRITE, 16), Ring(WRITTEN, 16), Board((*COMMON, "errors")))
+
+
 def pack_sound(event: SoundEvent, due_us: float) -> tuple[Any, ...]:
     """Return the record of SOUND_EVENT."""
     return event.sample, due_us, event.kind, event.lane, event.note, event.instrument, event.value
@@ -175,6 +191,17 @@ def unpack_text(record: Sequence[Any]) -> str:
     """Return the text of a record."""
     data: bytes = record[0]
     return data.rstrip(b"\0").decode(errors="ignore")
+
+
+def pack_write(job: Write) -> tuple[Any, ...]:
+    """Return the record of WRITE."""
+    return job.request, job.temperature, pack_text(job.begins)
+
+
+def unpack_write(record: Sequence[Any]) -> Write:
+    """Return the job of a record."""
+    request, temperature, *begins = record
+    return Write(request, unpack_text(begins), temperature)
 
 
 def pack_heard(job: Heard | Ask) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ def fold(keys: Iterable[Key]) -> list[Note]:
             onset, velocity = sounding.pop((channel, pitch))
             notes.append(Note(onset, now - onset, pitch, velocity))
 
-    for now, channel, kind, pitch, value in keys:  # noqa: B007: `end` reads it
+    for now, channel, kind, pitch, value in keys:
         if kind == "pedal" and value >= PEDAL_DOWN:
             held.setdefault(channel, set())
         elif kind == "pedal":

@@ -15,7 +15,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models import alphabet, checkpoint, conditions, export, lstm, manifest, material, train_lstm  # noqa: E402
+from models import (  # noqa: E402
+    alphabet,
+    checkpoint,
+    conditions,
+    export,
+    judge_lstm,
+    lstm,
+    manifest,
+    material,
+    ngrams,
+    train_lstm,
+)
 from models.manifest import Conditions  # noqa: E402
 from models.material import Material  # noqa: E402
 
@@ -206,3 +217,38 @@ def test_a_terminated_training_leaves_a_checkpoint(pieces: Path, tmp_path: Path)
         finally:
             process.kill()
     assert checkpoint.load(tmp_path)[1]["kind"] == "lstm"
+
+
+def test_ngrams_are_counted_as_a_table_of_them_would() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.integers(0, 5, 3000), rng.integers(0, 5, 2000)
+    for n in (1, 3, 7):
+        table = {tuple(one[at : at + n]) for at in range(len(one) - n + 1)}
+        assert len(np.unique(ngrams.hashes(one, n))) == len(table)
+    assert ngrams.longest_shared(one, other) < 20
+    other[100:140] = one[500:540]
+    assert 40 <= ngrams.longest_shared(one, other) < 50
+    assert ngrams.repeated_share(np.tile(np.arange(50), 4), 8) == pytest.approx(1 - 50 / 193)
+    assert ngrams.bits(one, other[:100], 1, 5) == pytest.approx(np.log2(5), abs=0.05)
+    walk = np.cumsum(rng.integers(1, 3, 4000)) % 12  # one bit an event, given the one before
+    assert ngrams.bits(walk[:3000], walk[3000:], 3, 12) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_distance_is_how_far_one_has_to_be_moved() -> None:
+    sample = np.random.default_rng(0).normal(60.0, 10.0, 5000)
+    assert judge_lstm.distance(sample, sample) == 0.0
+    assert judge_lstm.distance(sample, sample + 3.0) == pytest.approx(3.0)
+
+
+def test_a_judgement_has_every_part(music: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_lstm, "GENERATED", (2, 300))
+    train_lstm.train(music, tmp_path / "run", steps=3, shape=SMALL)
+    export.export(tmp_path / "run", "small", tmp_path)
+    report = judge_lstm.judge(music, tmp_path / "run", [tmp_path / "run" / "best"], tmp_path / "small", 300)
+    assert set(report["bits"]) == {
+        "unigram", "5-gram", "run", "run, conditions told", "best", "best, conditions told",
+    }  # fmt: skip
+    assert 0 < report["bits"]["5-gram"]["event"] < report["bits"]["unigram"]["event"]
+    assert report["exported"]["played"]["event"] == pytest.approx(report["bits"]["run"]["event"], abs=0.1)
+    assert set(report["distances"]["velocity"]) == {"generated", "held out"}
+    assert report["copying"]["held out"]["longest n-gram shared with training, largest"] > 8

@@ -263,15 +263,15 @@ def test_a_show_that_looks_at_a_picture_replays_without_the_model(
     source = str(plain(tmp_path / "a.png", RED))
     a_show = show(picture={"source": source}, sound={"device": "none"}, osc={"listen": "none"})
     recording = tmp_path / "r.chladni"
-    session = Session(a_show, Stage(provider="cpu", seconds=3.0, recording=recording), Headless((64, 64)))
+    session = Session(a_show, Stage(provider="cpu", seconds=6.0, recording=recording), Headless((64, 64)))
     session.run()
-    assert session.presentation.shown > 30
+    assert session.presentation.due > 30
     monkeypatch.setattr(library, "WEIGHTS", tmp_path)  # no model is here
     played = read(recording)
     (event,) = (event for event in played.events if isinstance(event.body, ev.Projection))
     verdict = offline.verify(played)
     assert verdict.differs_at is None
-    assert verdict.agreed == verdict.seconds >= 3
+    assert verdict.agreed == verdict.seconds >= 6
     *_, last = offline.play(played)
     assert frame_job(a_show, last).z == last.sight.target != ()
     assert last.sight.generator == event.body.generator == "impressionism"

@@ -49,6 +49,11 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
         from models.importers import check  # onnx, which a shipped generator need not wait for
 
         check.parse(data)
+    return session_of(data, provider, threads)
+
+
+def session_of(data: bytes, provider: str = "CPUExecutionProvider", threads: int = 1) -> Any:
+    """Return a session on a graph, with the options that all playing has."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -160,12 +165,15 @@ class Generator:
     def frame(self, job: FrameJob, rung: int | None = None) -> NDArray[np.uint8]:
         """Return the picture of a job, uint8 (height, width, 3) RGB of that rung's size."""
         rung = self._default_rung if rung is None else rung
-        feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
-        inputs = self.manifest.rungs[rung].inputs
-        feed |= {name: knob(job) for name, knob in self._knobs.items() if name in inputs}
-        (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], feed)
+        (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], self.feed(job, rung))
         pixels: NDArray[np.uint8] = picture
         return pixels
+
+    def feed(self, job: FrameJob, rung: int) -> dict[str, Floats]:
+        """Return the inputs of a rung's graph for a job."""
+        feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
+        inputs = self.manifest.rungs[rung].inputs
+        return feed | {name: knob(job) for name, knob in self._knobs.items() if name in inputs}
 
     def fall_to_cpu(self) -> bool:
         """Leave the GPU for good; return whether there was one to leave."""

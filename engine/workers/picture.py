@@ -37,7 +37,8 @@ class Encoder:
     """The encoder of a generator folder. Raise ValueError where it has none."""
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime as ort  # here, since the main process imports this module, and not that one
+        # Here, since the main process imports this module, and not ONNX Runtime.
+        from engine.render.generator import open_session
 
         model = manifest.load(folder)
         found = model.encoder if isinstance(model, manifest.Generator) else None
@@ -46,11 +47,7 @@ class Encoder:
         self.name = model.name
         (self._input, (self._height, self._width, _)), *_ = found.inputs.items()
         self._output = found.output
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = model.path(found.file).read_bytes()  # bytes cannot name a second file
-        self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session: Any = open_session(model.path(found.file), "CPUExecutionProvider", threads=1)
 
     def z(self, picture: "Pixels") -> NDArray[np.float64]:
         """Return the latent (Z,) of a picture of any size, uint8 (height, width, 3)."""

@@ -289,7 +289,7 @@ def main() -> None:
     options = [f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", f"-max_len={longest}"]
     found = ROOT / "build" / "fuzz"
     found.mkdir(parents=True, exist_ok=True)
-    options += ["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=30", f"-artifact_prefix={found}/"]
+    options += ["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=300", f"-artifact_prefix={found}/"]
     atheris.Setup([sys.argv[0], *options, str(seeds)], target)
     atheris.Fuzz()
 

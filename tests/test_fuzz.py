@@ -1,4 +1,4 @@
-"""What comes from outside, made wrong on purpose, for a moment; `make fuzz` goes on for as long as is asked."""
+"""What comes from outside, made wrong on purpose, for a moment; `make fuzz` goes on."""
 
 import random
 import time

@@ -15,7 +15,7 @@ import psutil
 
 from engine import hud, library, priority
 from engine.casting import Casting
-from engine.clock import Clock, monotonic_us
+from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
@@ -53,7 +53,7 @@ from engine.workers.links import (
     unpack_projection,
     unpack_text,
 )
-from engine.workers.supervisor import Worker
+from engine.workers.supervisor import Worker, await_trouble
 from models.manifest import Musician, Text
 
 _WATCH_S = 0.2
@@ -145,6 +145,7 @@ class Session:
         self._sent_sounds = self._sent_heard = self._sent_writes = 0
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
+        self._wall = WallClock()
         self._told: tuple[float, ...] = self.state.levels
         self._start_workers()
         self.clock = Clock(self.sound.board)
@@ -487,13 +488,17 @@ class Session:
 
     def _watch(self) -> None:
         """Watch over the workers, and take in what they report, as long as the show goes on."""
-        while not self.stop.wait(_WATCH_S):
+        while not self.stop.is_set():
+            await_trouble(self.workers, _WATCH_S)
             try:
                 self._look()
             except Exception as error:  # a broken pipe behind a report, say: the watch itself must go on
                 self._warn(f"the watch: {error}")
 
     def _look(self) -> None:
+        if self._wall.was_set():
+            for ring in (self.musician.heard, self.musician.played, self.sound.midi_in, self.generator.jobs):
+                ring.ring()
         self.casting.shaders = self.presenter.shaders
         for problem in self.casting.look(self.state):
             self._warn(problem)

@@ -38,7 +38,8 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.workers import musician, picture, poet, sound
+from engine.vitals import Vitals
+from engine.workers import health, musician, picture, poet, sound
 from engine.workers.links import (
     GeneratorLink,
     PictureLink,
@@ -119,6 +120,7 @@ class Stage:
     replay: Recording | None = None
     performer: Performer | None = None
     started_us: float = 0.0  # when the command was given
+    health_port: int | None = None  # of GET /healthz on the loopback
     marked: bool = False  # whether each frame carries its marker
 
 
@@ -146,6 +148,8 @@ class Session:
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
         self._wall = WallClock()
+        self.vitals = Vitals()
+        self.broken = False  # whether it ended by a fault of its own
         self._told: tuple[float, ...] = self.state.levels
         self._start_workers()
         self.clock = Clock(self.sound.board)
@@ -193,6 +197,9 @@ class Session:
             folder, _ = library.find(show.text, Text)
             config = poet.PoetConfig(folder, seed=show.seed)
             self._others.append(Worker("poet", poet.run, (self.poet, config), self.poet.board))
+        if stage.health_port is not None:
+            told = (self.vitals.board, stage.health_port)
+            self._others.append(Worker("health", health.run, told, self.vitals.board, nice=10))
         for worker in self._others:
             worker.start()
 
@@ -280,6 +287,7 @@ class Session:
             time.sleep(0.005)
 
     def _close(self) -> None:
+        self.vitals.close()
         if self.recorder:
             if self._last.tick % TICKS_PER_SECOND:
                 self.recorder.digest(self._last.tick, self._last.digest())
@@ -304,8 +312,10 @@ class Session:
     # next control step or frame, the next event that waits for its tick, the musician's next note, or the
     # inbox's bell. The ticks in between are then closed together, each as if it had been on time.
     def _core(self) -> None:
+        self.broken = True
         try:
             self._advance()
+            self.broken = False
         finally:  # without its core a show is over, and `run` is to end
             self.core_cpu_s = time.thread_time()
             self.stop.set()
@@ -511,6 +521,7 @@ class Session:
             self._warn(self.recorder.problem)
         if self.picture:
             self._look_through(self.picture)
+        self.vitals.look(self)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():
             self._report_asked.clear()

@@ -36,7 +36,8 @@ _OUTLIER = 3.0  # a frame that took longer than so many times the best was inter
 _GAIN = 0.1  # of the exponential means, about the last ten frames
 _LOADING_US = 120e6  # so long may loading take, and so long the warming of each rung
 _FRAME_US, _FRAME_TIMES = 10e6, 20.0  # a frame may take the first, or so many times what is expected of it
-_OVERDUE_TIMES = 8.0  # where an understudy waits, no more than this, if the frame would be late besides
+_OVERDUE_TIMES = 6.0  # where an understudy waits, no more than this, if the frame would be late besides
+_IDLE_US = 50e3  # beyond the longest wait for a job: who has not come round by then will not
 _FAULTS = 2  # frames in a row that fail: an understudy may do better
 _CHECK_US = 1e6  # between two looks whether a known latent still gives the picture that it gave
 _CHECK_ROOM = 3.0  # times what it takes must be left until the next frame is due
@@ -221,6 +222,7 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
             if checker.due(monotonic_us()) and left_us > _CHECK_ROOM * ladder.expected_us(ladder.rung):
                 _check(link, generator, checker, ladder)
             _retry_gpu(board, began_us)
+            board["overdue_us"] = monotonic_us() + _WAIT_S * 1e6 + _IDLE_US
             link.jobs.wait(_WAIT_S)
             continue
         job, frame, deadline_us = waiting.pop(0)
@@ -242,7 +244,7 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
         rung = ladder.squeeze(room_us) if board["crowded"] else ladder.choose(room_us, ahead_us)
         expected_us = ladder.expected_us(rung) + networks_us
         _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
-        board["overdue_us"] = max(deadline_us, now_us + _OVERDUE_TIMES * expected_us)
+        board["overdue_us"] = max(deadline_us - period_us / 2.0, now_us + _OVERDUE_TIMES * expected_us)
         try:
             took_us = _make(link, maker, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
@@ -269,7 +271,7 @@ def _go_on(link: GeneratorLink, maker: "Maker") -> None:
 
 def _check(link: GeneratorLink, generator: "Generator", checker: Checker, ladder: Ladder) -> None:
     """Make the known picture on the present rung; end this process if it is not what it was."""
-    link.board["overdue_us"] = monotonic_us() + max(_CHECK_US / 4.0, _OVERDUE_TIMES * ladder.expected_us(0))
+    link.board["overdue_us"] = monotonic_us() + _IDLE_US + _OVERDUE_TIMES * ladder.expected_us(ladder.rung)
     try:
         agrees = checker.agrees(generator, ladder.rung)
     except Exception:  # the next frame will raise it again, and be counted

@@ -54,6 +54,7 @@ from engine.workers.links import (
     unpack_projection,
     unpack_text,
 )
+from engine.workers.shared import Ring
 from engine.workers.supervisor import Worker, await_trouble
 from models.manifest import Musician, Text
 
@@ -507,8 +508,9 @@ class Session:
 
     def _look(self) -> None:
         if self._wall.was_set():
-            for ring in (self.musician.heard, self.musician.played, self.sound.midi_in, self.generator.jobs):
-                ring.ring()
+            for link in (self.generator, self.sound, self.musician, self.picture, self.poet):
+                for ring in (each for each in vars(link or {}).values() if isinstance(each, Ring)):
+                    ring.ring()
         self.casting.shaders = self.presenter.shaders
         for problem in self.casting.look(self.state):
             self._warn(problem)

@@ -4,7 +4,7 @@ Any ONNX graph that makes pictures will do: nothing here knows one network from 
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from models import manifest
+from models.quantise import quantise
 
 Feed = Mapping[str, NDArray[Any]]  # input name -> array
 
@@ -61,18 +56,6 @@ def folded(graph: bytes) -> bytes:
         return path.read_bytes()
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the feeds to the calibration, one after another."""
-
-    def __init__(self, feeds: Sequence[Feed]) -> None:
-        self._feeds: Iterator[Feed] = iter(feeds)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Return the next feed, None after the last."""
-        feed = next(self._feeds, None)
-        return None if feed is None else dict(feed)
-
-
 # Seven bits for the weights. Without VNNI an x86 CPU multiplies unsigned by signed bytes in pairs and adds
 # each pair in 16 bits, saturating: 2 x 255 x 127 does not fit, 2 x 255 x 63 does. So eight-bit weights give
 # other pictures on such a machine than on one with VNNI (43.1 dB against fp32 where exact arithmetic gives
@@ -83,20 +66,7 @@ def int8(graph: bytes, calibration: Sequence[Feed]) -> bytes:
     The activations' ranges are those that occur with the feeds of `calibration`; 30 or more, as varied as
     what will be played. All else stays fp32: quantised too, it loses 6 dB and gains no time.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantize_static(
-            onnx.load_from_string(folded(graph)),
-            path,
-            _Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "ConvTranspose"],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-        return path.read_bytes()
+    return quantise(onnx.load_from_string(folded(graph)), calibration)
 
 
 # A recurrent step multiplies one vector by every weight, so that it waits for the memory that the weights lie
@@ -144,6 +114,7 @@ def error(graph: bytes, twin: bytes, feeds: Sequence[Feed]) -> Error:
     expected = [original.run(None, dict(feed))[0].astype(np.float64) for feed in feeds]
     (first, *_) = original.get_outputs()
     peak = 255.0 if first.type == "tensor(uint8)" else float(np.max(expected) - np.min(expected))
+    del original  # with its weights, before the twin brings its own
     squares, largest = [], []
     for optimised in (False, True):
         runner = session(twin, optimised)

@@ -1,6 +1,6 @@
 """The cast on stage: the worker of the generator that plays, and of the one beside it, coming or going."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine import library
@@ -31,6 +31,16 @@ class Player:
     link: GeneratorLink
     worker: Worker
     begun_us: float
+
+
+def together(frames: Sequence[Frame]) -> Frame | None:
+    """Return the newest of the frames that a generator each has made; of two for the same tick, their mix."""
+    latest = max((frame.tick for frame in frames), default=-1)
+    newest = [frame for frame in frames if frame.tick == latest]
+    if len(newest) < 2 or newest[0].raw != newest[1].raw:
+        return newest[0] if newest else None
+    one, other = newest[:2]
+    return replace(one, pixels=crossfade(one.pixels, other.pixels, other.share), share=1.0)
 
 
 # Three threads meet here. The watch alone changes `players`, a tuple that it replaces as a whole; the core's
@@ -92,7 +102,7 @@ class Casting:
         config = generator.GeneratorConfig(folder, self._provider, networks=networks, ahead=ahead)
         self._started += 1
         label = "generator" if self._started == 1 else f"generator {self._started} ({name})"
-        worker = Worker(label, generator.run, (link, config), link.board, config.nice, cued=True)
+        worker = Worker(label, generator.run, (link, config), link.board, config.nice)
         worker.start()
         return Player(name, link, worker, monotonic_us())
 
@@ -141,15 +151,7 @@ class Casting:
 
     def newest(self, tick: int) -> Frame | None:
         """Return the newest frame at or before `tick`, in a crossfade that of both as one."""
-        frames = [frame for player in self.players if (frame := player.link.frames.newest(tick))]
-        if not frames:
-            return None
-        latest = max(frame.tick for frame in frames)
-        frames = [frame for frame in frames if frame.tick == latest]
-        if len(frames) == 1 or frames[0].raw != frames[1].raw:
-            return frames[0]
-        one, other = frames
-        return replace(one, pixels=crossfade(one.pixels, other.pixels, other.share), share=1.0)
+        return together([frame for p in self.players if (frame := p.link.frames.newest(tick)) is not None])
 
     # The watch's thread.
 
@@ -158,7 +160,6 @@ class Casting:
         problems = []
         for player in self.players:
             player.link.board["shaders"] = float(self.shaders)
-            player.worker.understudied = player.name == state.cast.playing
             said = [unpack_text(record) for record in player.link.says.pop_all()]
             if player.name in (state.cast.playing, self._show.generator) or player.worker.ready:
                 player.worker.watch()

@@ -107,12 +107,16 @@ def _models() -> Iterator[Check]:
     if not names():
         yield Check("models", False, f"none in {WEIGHTS}", "install chladni again", essential=True)
     for name in names():
+        shipped = folder_of(name).parent == WEIGHTS
         try:
             load(folder_of(name))
             yield Check(f"model {name}", True, "files and hashes agree")
         except (OSError, ValueError) as error:
-            remedy = f"install chladni again, or name another folder than {name} in the show"
-            yield Check(f"model {name}", False, str(error), remedy, essential=True)
+            own = f"chladni models remove {name}, and import it again"
+            remedy = (
+                f"install chladni again, or name another model than {name} in the show" if shipped else own
+            )
+            yield Check(f"model {name}", False, str(error), remedy, essential=shipped)
 
 
 def _display(answer: Any) -> Check:

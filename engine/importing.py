@@ -13,10 +13,12 @@ from threading import Timer
 from typing import Any
 
 from engine import library
+from engine.core.parameters import BENDS
 from models import manifest
 
 MINUTES = 20.0  # the longest that an import may take
 _PART = ".part"
+_SPARING = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2"}  # of address space, which is limited
 
 
 class ImportFailed(ValueError):
@@ -62,6 +64,8 @@ def run(request: Request, ask: Ask, progress: Progress) -> dict[str, Any]:
         raise ImportFailed(f"--name {request.name}: letters, digits, dots, dashes and underscores, up to 100")
     if (library.WEIGHTS / request.name).exists():
         raise ImportFailed(f"--name {request.name}: a shipped model is called so; choose another")
+    if len(request.bends) > BENDS:
+        raise ImportFailed(f"--bend {','.join(request.bends)}: {BENDS} layers are the most")
     if not request.file.is_file():
         raise ImportFailed(f"{request.file}: there is no such file")
     place = library.user_folder()
@@ -148,7 +152,7 @@ def _run_child(request: Request, folder: Path, progress: Progress) -> dict[str, 
         stderr=errors,
         text=True,
         cwd=folder if folder.is_dir() else None,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": root, **_SPARING},
     ) as child:  # fmt: skip
         expired = Timer(60.0 * request.minutes, child.kill)
         expired.start()

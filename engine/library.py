@@ -53,7 +53,7 @@ def find(name: str, kind: type[Kind]) -> tuple[Path, Kind]:
 
 def _of_kind(name: str, found: manifest.Model, kind: type[Kind]) -> tuple[Path, Kind]:
     if not isinstance(found, kind):
-        raise NoModel(f"{name!r} is a {_kind(type(found))}, and a {_kind(kind)} is wanted")
+        raise NoModel(f"{name!r} is no {_kind(kind)}, but a model of kind {_kind(type(found))}")
     return folder_of(name), found
 
 

@@ -18,6 +18,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.udp_client import SimpleUDPClient
 
 from engine import library, offline
+from engine.casting import together
 from engine.core.events import Enter, Event, Refuse, Swap
 from engine.core.jobs import FrameJob
 from engine.core.show import Show
@@ -25,6 +26,7 @@ from engine.core.state import STAGE
 from engine.recording import Recording, read
 from engine.render.maker import Maker
 from engine.render.scale import crossfade
+from engine.workers.shared import Frame, FrameStore
 from models import manifest
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +109,15 @@ def perform(
     return json.loads((folder / "report.json").read_text())
 
 
+def replayed(models: Path, recording: str, report: Path) -> dict:
+    """Perform a recording again; return the report."""
+    command = [sys.executable, "-m", "engine", "replay", recording, "--headless", "--report", str(report)]
+    env = os.environ | {"CHLADNI_MODELS": str(models)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(report.read_text())
+
+
 def test_a_cue_swaps_in_what_stands_by_and_what_is_broken_is_refused(models: Path, tmp_path: Path) -> None:
     def script(osc: Osc) -> None:
         osc.send("/chladni/generator", "broken")
@@ -124,6 +135,9 @@ def test_a_cue_swaps_in_what_stands_by_and_what_is_broken_is_refused(models: Pat
     assert all(count == 0 for count in report["restarts"].values())
     recording = read(report["recording"])
     assert [type(e.body) for e in recording.events if e.source == STAGE] == [Refuse, Enter]
+    again = replayed(models, report["recording"], tmp_path / "again.json")
+    assert [swap["at_s"] for swap in again["picture"]["swaps"]] == [refused["at_s"], entered["at_s"]]
+    assert again["picture"]["generator"] == "twin"
     verdict = offline.verify(recording)
     assert verdict.differs_at is None
     assert verdict.agreed == verdict.seconds > 2
@@ -185,6 +199,26 @@ def test_a_crossfade_is_the_one_the_other_and_the_larger_size() -> None:
     assert crossfade(dark, light, 0.5).shape == (16, 16, 3)
     assert (crossfade(dark, light, 0.25) == 50).all()
     assert (crossfade(light, dark, 1.0) == 0).all()
+
+
+def test_of_two_frames_the_newer_is_shown_and_of_one_tick_both() -> None:
+    stores = [FrameStore(16, 16, 4) for _ in range(2)]
+    light, dark = np.full((16, 16, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
+    stores[0].write(8, 1, light, 0, 0, False, (), 1.0)
+    stores[0].write(16, 2, light, 0, 0, False, (), 0.75)
+    stores[1].write(16, 2, dark, 0, 0, False, (), 0.25)
+    stores[1].write(24, 3, dark, 0, 0, False, (), 1.0)
+
+    def shown(tick: int) -> Frame | None:
+        return together([frame for store in stores if (frame := store.newest(tick))])
+
+    assert shown(7) is None
+    seen = [shown(tick) for tick in (8, 16, 24)]
+    assert [frame and (frame.tick, int(frame.pixels.mean())) for frame in seen] == [
+        (8, 200),
+        (16, 150),
+        (24, 0),
+    ]
 
 
 def test_names_do_not_leave_the_folder(monkeypatch: pytest.MonkeyPatch, models: Path, tmp_path: Path) -> None:

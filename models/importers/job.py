@@ -8,6 +8,7 @@ The job is one JSON object on standard input; the answers are objects on standar
 import contextlib
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from math import prod
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 MEMORY_BYTES = 3 << 30  # for Python, its libraries, and what a picture takes
+MEMORY_CORE = 16 << 20  # for the stack of a thread on each
 MEMORY_TIMES = 6  # the file's own size: its weights as they are, written, quantised and in two sessions
 ONNX = (".onnx",)
 
@@ -26,7 +28,7 @@ def limit_memory(file: Path) -> None:
     except ImportError:
         return
     size = file.stat().st_size if file.is_file() else 0
-    limit = MEMORY_BYTES + MEMORY_TIMES * size
+    limit = MEMORY_BYTES + MEMORY_CORE * (os.cpu_count() or 1) + MEMORY_TIMES * size
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
@@ -67,8 +69,44 @@ def _checkpoint(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], pro
     check_wish(network, wish)
     if job["dry"]:
         return {"found": _found(network, ladder(network))}
-    made = write_generator(network, folder, wish, progress)
-    return {"made": {"kind": made.kind, "bytes": sum(file.bytes for file in made.files())}}
+    return _made(write_generator(network, folder, wish, progress))
+
+
+def _made(model: Any) -> dict[str, Any]:
+    """Return what is to be told of a finished model, its card complete."""
+    with model.path("card.md").open("a", encoding="utf-8") as card:
+        card.writelines(f"\n{line}\n" for line in _gpu_lines(model))
+    return {"made": {"kind": model.kind, "bytes": sum(file.bytes for file in model.files())}}
+
+
+# CUDA maps far more addresses than it uses memory, so the limit goes before it comes. By then the graph has
+# been checked, and has run within the limit.
+def _gpu_lines(model: Any) -> list[str]:
+    """Return, for each rung, what the GPU of this machine leaves to the CPU; nothing where there is none."""
+    import numpy as np
+
+    from models import providers
+
+    provider = "CUDAExecutionProvider"
+    if provider not in providers.usable_providers():
+        return []
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    lines = []
+    with np.load(model.path(model.golden.file), allow_pickle=False) as golden:
+        for rung in model.rungs if model.kind == "generator" else (model.rung,):
+            stem = rung.version(("fp32",)).file.removesuffix(".onnx")
+            feed = {name: golden[f"{stem}/{name}"] for name in rung.inputs}
+            data = model.path(rung.version(("fp16", "fp32")).file).read_bytes()
+            try:
+                line = providers.fallback(providers.profile(data, feed, provider), provider)
+            except Exception as error:  # whatever a driver throws: it plays on the CPU all the same
+                line = f"{provider} can't run it: {' '.join(str(error).split())[:200]}"
+            lines += [f"{rung.name} px: {line}"] if line else []
+    return lines
 
 
 def _found(network: Any, heights: tuple[int, ...]) -> dict[str, Any]:
@@ -112,8 +150,7 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
         if job["dry"]:
             return {"found": {"kind": "an image network, picture to picture", **facts}}
         graph = wrap.effect(wrap.modern(model), roles)
-        effect = write_effect(graph, roles, folder, wish, facts, progress)
-        return {"made": {"kind": effect.kind, "bytes": sum(file.bytes for file in effect.files())}}
+        return _made(write_effect(graph, roles, folder, wish, facts, progress))
     label = roles.shapes.get(roles.label, ())
     classes = 0
     if roles.label:
@@ -125,8 +162,7 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
     check_wish(network, wish)
     if job["dry"]:
         return {"found": _found(network, ladder(network))}
-    made = write_generator(network, folder, wish, progress)
-    return {"made": {"kind": made.kind, "bytes": sum(file.bytes for file in made.files())}}
+    return _made(write_generator(network, folder, wish, progress))
 
 
 def _shapes(model: Any) -> dict[str, tuple[int, ...]]:

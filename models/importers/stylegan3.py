@@ -80,13 +80,7 @@ class Synthesis:
         return self.layers[-1].side
 
     def graph(
-        self,
-        height: int,
-        *,
-        bends: tuple[str, ...] = (),
-        half: bool = False,
-        pixels: bool = True,
-        plain: bool = False,
+        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
     ) -> Graph:
         """Return the graph (see network.Synthesis)."""
         graph = Graph("synthesis", half)

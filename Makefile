@@ -3,12 +3,13 @@
 # make test      installs what the tests need, system packages too, and passes them
 # make check     ruff and mypy
 # make modes     ten minutes of each way of playing together, as sound and MIDI, into modes/
+# make fuzz      wrong input for SECONDS each (600): MIDI, OSC, show files, recordings, manifests, graphs
 
 PYTHON ?= python3
 BIN := .venv/bin
 SHOW ?= shows/first_light.toml
 
-.PHONY: install play test check packages modes clean
+.PHONY: install play test check packages modes fuzz clean
 
 install: .venv/installed
 
@@ -38,6 +39,13 @@ test: .venv/tested packages check
 
 modes: .venv/tested
 	$(BIN)/python tests/modes.py
+
+SECONDS ?= 600
+fuzz: .venv/tested
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	for target in midi osc shows recordings manifests onnx; do \
+		$(BIN)/python tests/fuzz.py $$target --seconds $(SECONDS) || exit 1; \
+	done
 
 clean:
 	rm -rf .venv *.egg-info build

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEMO = Path(__file__).resolve().parents[1] / "shows" / "first_light.toml"
 SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
 _ERROR = 1
+_BROKEN = 3  # the show ended by a fault of its own, or there is no screen yet: try again
 
 
 class Failure(Exception):
@@ -88,7 +89,8 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
     show = _with_picture(show, path, text)
-    device = {key: getattr(arguments, key) for key in ("device", "block") if getattr(arguments, key)}
+    wanted = ((key, getattr(arguments, key, None)) for key in ("device", "block"))
+    device = {key: value for key, value in wanted if value}
     if show.sound.soundfont:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
     if device:
@@ -139,6 +141,12 @@ def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None"
             "" if perform else f"{path}:{line_of(path.read_text(), ['performer', 'file'])}: performer.file: "
         )
         raise Failure(f"{where}{error}") from None
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 65535")
+    return int(text)
 
 
 def _presenter(show: Any, arguments: argparse.Namespace) -> "Presenter":
@@ -196,6 +204,7 @@ def _session(show: Any, stage: "Stage", presenter: "Presenter") -> "Session":
 def play(arguments: argparse.Namespace) -> int:
     """Perform a show live."""
     from engine.recording import SUFFIX, default_folder
+    from engine.service import prune
     from engine.session import Stage
 
     started_us = _command_started_us()
@@ -204,18 +213,24 @@ def play(arguments: argparse.Namespace) -> int:
     if arguments.perform and show.performer is None and arguments.perform != "none":
         show = _checked(show.model_copy(update={"performer": {"file": arguments.perform}}))
     performer = _performer(show, path, arguments.perform)
+    arguments.fullscreen = arguments.fullscreen or arguments.unattended
     presenter = _presenter(show, arguments)
     from engine.io.window import Headless
 
     screenless = isinstance(presenter, Headless)
+    if screenless and arguments.unattended and not arguments.headless:
+        print("no screen yet", file=sys.stderr)
+        return _BROKEN
     seconds = arguments.seconds or (SCREENLESS_S if screenless and not arguments.headless else None)
     film = arguments.film or (Path(f"{path.stem}.mp4") if screenless and not arguments.headless else None)
     folder = Path(arguments.recordings) if arguments.recordings else default_folder()
     recording = folder / f"{path.stem}-{datetime.now():%Y-%m-%d-%H%M%S-%f}{SUFFIX}"
     stage = Stage(
         provider=arguments.provider, seconds=seconds, recording=recording, performer=performer,
-        started_us=started_us, marked=arguments.marker,
+        started_us=started_us, health_port=arguments.health, marked=arguments.marker,
     )  # fmt: skip
+    if arguments.keep:
+        prune(folder, SUFFIX, arguments.keep - 1)
     print(f"playing {show.title!r}; recording to {recording}", flush=True)
     session = _session(show, stage, presenter)
     try:
@@ -225,7 +240,7 @@ def play(arguments: argparse.Namespace) -> int:
     if film:
         print(f"no screen: rendering what was played to {film}", flush=True)
         _render(_read(str(recording)), film, (1280, 720), show.fps, "good", arguments.provider)
-    return 0
+    return _BROKEN if session.broken else 0
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -334,6 +349,22 @@ def doctor(arguments: argparse.Namespace) -> int:
     checks = checked(default_folder())
     print(as_table(checks))
     return exit_code(checks)
+
+
+def install_service(arguments: argparse.Namespace) -> int:
+    """Write a systemd user unit that plays a show unattended."""
+    from engine import service
+
+    if arguments.remove:
+        print(service.remove())
+        return 0
+    path = Path(arguments.show)
+    _load_show(path, arguments)
+    try:
+        print(service.install(path, arguments.health, arguments.keep))
+    except OSError as error:
+        raise Failure(f"{service.folder()}: {error.strerror or error}") from None
+    return 0
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -494,7 +525,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(function: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser) -> Any:
         text = (function.__doc__ or "").strip()
         added = commands.add_parser(
-            function.__name__.rstrip("_"), help=text, description=text, parents=parents
+            function.__name__.rstrip("_").replace("_", "-"), help=text, description=text, parents=parents
         )
         added.set_defaults(run=function)
         return added
@@ -523,6 +554,13 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
     live.add_argument("--block", type=int, help="frames a block of sound")
     live.add_argument("--tight", choices=("play", "sync"), help="in place of the show's tight")
+    live.add_argument(
+        "--unattended",
+        action="store_true",
+        help="fullscreen, until told to stop; without a screen it ends with status 3, to be tried again",
+    )
+    live.add_argument("--health", type=_whole, metavar="PORT", help="answer GET /healthz on 127.0.0.1")
+    live.add_argument("--keep", type=_whole, metavar="N", help="delete all but the N newest recordings")
     live.add_argument("--marker", action="store_true", help="a code in each frame tells which it is")
 
     command(replay, where, providers).add_argument("file", help="a recording (.chladni)")
@@ -589,11 +627,20 @@ def _parser() -> argparse.ArgumentParser:
     way.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
     way.set_defaults(block=None)
     command(schema)
+    service = command(install_service)
+    service.add_argument("show", nargs="?", default=DEMO, help="a show file (.toml)")
+    service.add_argument("--remove", action="store_true", help="stop it and delete its unit")
+    service.add_argument("--health", type=_whole, default=9001, metavar="PORT", help="of GET /healthz (9001)")
+    service.add_argument("--keep", type=_whole, default=100, metavar="N", help="recordings to keep (100)")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return its exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run a command; return its exit status.
+
+    0 done as asked; 1 can't be done, and trying again does not help; 2 wrong usage; 3 the show broke off or
+    found no screen: try again; 130 interrupted.
+    """
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)

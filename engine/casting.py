@@ -102,7 +102,7 @@ class Casting:
         config = generator.GeneratorConfig(folder, self._provider, networks=networks, ahead=ahead)
         self._started += 1
         label = "generator" if self._started == 1 else f"generator {self._started} ({name})"
-        worker = Worker(label, generator.run, (link, config), link.board, config.nice)
+        worker = Worker(label, generator.run, (link, config), link.board, config.nice, cued=True)
         worker.start()
         return Player(name, link, worker, monotonic_us())
 
@@ -160,6 +160,7 @@ class Casting:
         problems = []
         for player in self.players:
             player.link.board["shaders"] = float(self.shaders)
+            player.worker.understudied = player.name == state.cast.playing
             said = [unpack_text(record) for record in player.link.says.pop_all()]
             if player.name in (state.cast.playing, self._show.generator) or player.worker.ready:
                 player.worker.watch()

@@ -7,6 +7,8 @@ from engine.core.units import SAMPLE_RATE
 from engine.workers.shared import Board
 
 SAMPLES_PER_US = SAMPLE_RATE / 1e6
+ASLEEP_US = 1e6  # whose loop has not come round for so long was stopped, or the machine was asleep
+_STEP_US = 20_000.0  # of the wall clock against the monotonic one: it was set, not slewed
 
 
 def monotonic_us() -> float:
@@ -17,6 +19,18 @@ def monotonic_us() -> float:
 def wall_us() -> float:
     """Return the time in microseconds since 1970, for stamps that other machines made."""
     return time_ns() / 1000.0
+
+
+class WallClock:
+    """Notices when the wall clock is set (NTP, a person), by its distance from the monotonic one."""
+
+    def __init__(self) -> None:
+        self._ahead_us = wall_us() - monotonic_us()
+
+    def was_set(self) -> bool:
+        """Tell whether it was set since the last call."""
+        before_us, self._ahead_us = self._ahead_us, wall_us() - monotonic_us()
+        return abs(self._ahead_us - before_us) > _STEP_US
 
 
 class DelayLockedLoop:
@@ -53,23 +67,32 @@ class Clock:
 
     The sound worker publishes its loop's line on `board`; `follow`, called by the session's loop, answers
     with the device frame that is show sample 0, anew each time a device has been (re)opened, so that show
-    time never jumps. Without a board, or until a device runs, show time is monotonic time.
+    time never jumps. Without a board, or until a device runs, show time is monotonic time. While all of
+    the show was stopped (a suspended machine, SIGSTOP), show time stood still too: nothing of what would
+    have been played meanwhile comes in a burst.
     """
 
     def __init__(self, board: Board | None = None) -> None:
         self._board = board
         self._epoch = 0
         self._origin_frame = 0.0
+        self.followed_us = 0.0  # when `follow` was called last
         self._line = (monotonic_us(), 0.0, SAMPLES_PER_US)  # (time, sample there, samples a microsecond)
 
     def start(self, count_in_us: float = 0.0) -> None:
         """Make show sample 0 the moment that is `count_in_us` from now."""
         self._line = (monotonic_us() + count_in_us, 0.0, SAMPLES_PER_US)
         self._epoch = 0
+        self.followed_us = 0.0
         self.follow()
 
     def follow(self) -> None:
         """Take up the device's newest line; adopt a newly opened device at the present show time."""
+        followed_us, now_us = self.followed_us, monotonic_us()
+        if followed_us and now_us - followed_us > ASLEEP_US:
+            self._line = (now_us, self._sample(followed_us), self._line[2])
+            self._epoch = 0
+        self.followed_us = now_us
         if self._board is None or self._board["epoch"] == 0.0:
             return
         epoch, rate, frame, frame_us, period_us = self._board.read(

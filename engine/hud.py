@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from engine.core.events import Refuse
-from engine.core.parameters import INDEX
+from engine.core.parameters import INDEX, KEYS, MODES
+from engine.core.state import ShowState
+from engine.core.units import TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.workers.links import DEVICE_KINDS
 
@@ -27,6 +29,16 @@ def _cast(session: "Session") -> str:
     return line
 
 
+def _musician(state: ShowState) -> str:
+    """Return the line of the musician: how it plays, in which key, and how far its plan reaches."""
+    musician, tonality = state.musician, state.tonality
+    mode = MODES[int(state.levels[INDEX["musician.mode"]] + 0.5)]
+    key = f"{KEYS[1 + tonality.tonic]} {'minor' if tonality.minor else 'major'}"
+    ahead = max(musician.planned - state.tick, 0) * state.transport.bpm / (60.0 * TICKS_PER_SECOND)
+    plan = f"{ahead:.1f} beats planned" if musician.playing else "listens"
+    return f"musician {mode}   {plan}   hears {key}   kept {musician.kept}   repeats {musician.repeats}"
+
+
 def lines(session: "Session") -> tuple[str, ...]:
     """Return the lines for the present state."""
     show, state, seen = session.show, session.state, session.presentation
@@ -43,5 +55,6 @@ def lines(session: "Session") -> tuple[str, ...]:
         f"   underruns {sound['underruns']:.0f}   late {sound['late_events']:.0f}"
         f"   p99 {_p99(session.sound_deviation)}   voices {sound['voices']:.0f}",
         _cast(session),
+        *((_musician(state),) if show.musician else ()),
         f"inputs {session.source.taken}   dropped {session.source.dropped}   MIDI {ports}",
     )

@@ -6,7 +6,7 @@ from threading import Event as Signal
 from time import sleep
 
 from engine import priority
-from engine.clock import Clock, monotonic_us
+from engine.clock import ASLEEP_US, Clock, monotonic_us
 from engine.core.contract import seen_at
 from engine.core.jobs import Caption
 from engine.core.show import Show
@@ -19,6 +19,7 @@ Newest = Callable[[int], Frame | None]  # the newest frame at or before a tick
 _SPIN_US = 500.0  # the system wakes a sleeper this late at worst when quiet; the rest is spun
 _POLL_US = 4000.0  # keys and pointer are asked for at least so often
 _DRAW_FLOOR_US = 1000.0
+_CORE_US = 100_000.0  # so long is the core waited for after a sleep
 
 
 class Presentation:
@@ -78,7 +79,7 @@ class Presentation:
             self._count(fresh, newer, shown_us, due_us)
             last_tick = frame.tick if frame is not None else last_tick
             tick += show.frame_ticks
-            tick += self._skip(tick, shown_us)
+            tick += self._skip(tick, self._after_core(shown_us))
 
     def _answer(self, frame: Frame | None) -> None:
         """Take the inputs that the frame answers: those that entered before its tick."""
@@ -106,6 +107,14 @@ class Presentation:
         for stamp in self._answered:
             self.input_deviation.add((shown_us - self._clock.us_at(stamp)) / 1000.0 - self._show.picture_ms)
         self._answered.clear()
+
+    def _after_core(self, now_us: float) -> float:
+        """Return the present time; after a sleep of us all, once the core has said where show time stands."""
+        until_us, clock = now_us + _CORE_US, self._clock
+        while clock.followed_us and now_us - clock.followed_us > ASLEEP_US and now_us < until_us:
+            sleep(_POLL_US / 1e6)
+            now_us = monotonic_us()
+        return now_us
 
     def _skip(self, tick: int, now_us: float) -> int:
         """Return how many ticks of frames are past by a whole frame already; they count as late and held."""

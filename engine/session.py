@@ -15,7 +15,7 @@ import psutil
 
 from engine import hud, library, priority
 from engine.casting import Casting
-from engine.clock import Clock, monotonic_us
+from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
@@ -38,7 +38,8 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.workers import musician, picture, poet, sound
+from engine.vitals import Vitals
+from engine.workers import health, musician, picture, poet, sound
 from engine.workers.links import (
     GeneratorLink,
     PictureLink,
@@ -53,7 +54,8 @@ from engine.workers.links import (
     unpack_projection,
     unpack_text,
 )
-from engine.workers.supervisor import Worker
+from engine.workers.shared import Ring
+from engine.workers.supervisor import Worker, await_trouble
 from models.manifest import Musician, Text
 
 _WATCH_S = 0.2
@@ -119,6 +121,7 @@ class Stage:
     replay: Recording | None = None
     performer: Performer | None = None
     started_us: float = 0.0  # when the command was given
+    health_port: int | None = None  # of GET /healthz on the loopback
     marked: bool = False  # whether each frame carries its marker
 
 
@@ -145,6 +148,9 @@ class Session:
         self._sent_sounds = self._sent_heard = self._sent_writes = 0
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
+        self._wall = WallClock()
+        self.vitals = Vitals()
+        self.broken = False  # whether it ended by a fault of its own
         self._told: tuple[float, ...] = self.state.levels
         self._start_workers()
         self.clock = Clock(self.sound.board)
@@ -192,6 +198,9 @@ class Session:
             folder, _ = library.find(show.text, Text)
             config = poet.PoetConfig(folder, seed=show.seed)
             self._others.append(Worker("poet", poet.run, (self.poet, config), self.poet.board))
+        if stage.health_port is not None:
+            told = (self.vitals.board, stage.health_port)
+            self._others.append(Worker("health", health.run, told, self.vitals.board, nice=10))
         for worker in self._others:
             worker.start()
 
@@ -279,6 +288,7 @@ class Session:
             time.sleep(0.005)
 
     def _close(self) -> None:
+        self.vitals.close()
         if self.recorder:
             if self._last.tick % TICKS_PER_SECOND:
                 self.recorder.digest(self._last.tick, self._last.digest())
@@ -303,8 +313,10 @@ class Session:
     # next control step or frame, the next event that waits for its tick, the musician's next note, or the
     # inbox's bell. The ticks in between are then closed together, each as if it had been on time.
     def _core(self) -> None:
+        self.broken = True
         try:
             self._advance()
+            self.broken = False
         finally:  # without its core a show is over, and `run` is to end
             self.core_cpu_s = time.thread_time()
             self.stop.set()
@@ -487,13 +499,18 @@ class Session:
 
     def _watch(self) -> None:
         """Watch over the workers, and take in what they report, as long as the show goes on."""
-        while not self.stop.wait(_WATCH_S):
+        while not self.stop.is_set():
+            await_trouble(self.workers, _WATCH_S)
             try:
                 self._look()
             except Exception as error:  # a broken pipe behind a report, say: the watch itself must go on
                 self._warn(f"the watch: {error}")
 
     def _look(self) -> None:
+        if self._wall.was_set():
+            for link in (self.generator, self.sound, self.musician, self.picture, self.poet):
+                for ring in (each for each in vars(link or {}).values() if isinstance(each, Ring)):
+                    ring.ring()
         self.casting.shaders = self.presenter.shaders
         for problem in self.casting.look(self.state):
             self._warn(problem)
@@ -506,6 +523,7 @@ class Session:
             self._warn(self.recorder.problem)
         if self.picture:
             self._look_through(self.picture)
+        self.vitals.look(self)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():
             self._report_asked.clear()

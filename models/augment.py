@@ -16,7 +16,7 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 def recolour(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return x with brightness moved by up to 0.5, saturation and contrast scaled by up to 2 and 1.5."""
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator)
+    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device)
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)
     x = (x - grey) * (2 * saturation) + grey
@@ -30,7 +30,8 @@ def shift(x: Tensor, generator: torch.Generator) -> Tensor:
     batch, channels, side, _ = x.shape
     most = side // 8
     x = F.pad(x, [most] * 4)
-    down, right = torch.randint(0, 2 * most + 1, (2, batch, 1), generator=generator) + torch.arange(side)
+    moves = torch.randint(0, 2 * most + 1, (2, batch, 1), generator=generator, device=x.device)
+    down, right = moves + torch.arange(side, device=x.device)
     x = x.gather(2, down[:, None, :, None].expand(-1, channels, -1, side + 2 * most))
     return x.gather(3, right[:, None, None, :].expand(-1, channels, side, -1))
 
@@ -38,7 +39,7 @@ def shift(x: Tensor, generator: torch.Generator) -> Tensor:
 def cut_out(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return x with a square of half the side blackened somewhere, partly outside at times."""
     side = x.shape[-1]
-    middle = torch.randint(0, side + 1, (2, len(x), 1), generator=generator)
-    rows, columns = (torch.arange(side) - middle).abs() < side // 4  # (batch, side) each
+    middle = torch.randint(0, side + 1, (2, len(x), 1), generator=generator, device=x.device)
+    rows, columns = (torch.arange(side, device=x.device) - middle).abs() < side // 4  # (batch, side) each
     whole: Tensor = ~(rows[:, None, :, None] & columns[:, None, None, :])
     return x * whole

@@ -1,4 +1,4 @@
-"""The arithmetic of training: bfloat16 where the processor computes in it, float32 elsewhere."""
+"""The arithmetic of training: bfloat16 where the processor or the GPU computes in it, float32 elsewhere."""
 
 import torch
 
@@ -7,6 +7,7 @@ import torch
 BFLOAT16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def autocast() -> torch.autocast:
-    """Return the context in which networks are trained on the CPU."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16)
+def autocast(device: str = "cpu") -> torch.autocast:
+    """Return the context in which networks are trained on a device, `cpu` or `cuda`."""
+    has = BFLOAT16 if device == "cpu" else torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device, torch.bfloat16, enabled=has)

@@ -23,11 +23,13 @@ from models import checkpoint, directions, gan, lstm, manifest, precision, works
 WEIGHTS = Path(__file__).parent / "weights"
 OPSET = 18
 RUNGS = 3  # the last head and the two below it
-LEAST_RUNG = 32  # px
+LOWER = ("int8",)  # precisions of the lower rungs, which are for CPUs that are short of time
 GOLDEN = 4  # latents, or events
-COARSE, MIDDLE = 8, 32  # px: up to here styles are coarse, up to here middle (Karras et al. 2019, figure 3)
+CALIBRATION, MEASURED = 48, 64  # pictures that set the ranges of int8, and that the errors are taken over
+MOST_PSI, MOST_NOISE = 1.2, 1.5  # what int8 must bear
+COARSE, MIDDLE = 8, 16  # px of features; so far styles are coarse, middle (Karras et al. 2019, figure 3)
 HEARD = 64  # events before the one of the golden vectors
-TOLERANCE = {"w": 1e-3, "image": 1.0, "logits": 1e-3, "h_out": 1e-4, "c_out": 1e-4}
+TOLERANCE = {"w": 1e-3, "z": 2e-2, "image": 1.0, "logits": 1e-3, "h_out": 1e-4, "c_out": 1e-4}
 TOLERANCE |= {"ring_out": 1e-4, "place_out": 0.0}
 INT8_TOLERANCE = {"logits": 1.0, "h_out": 0.1, "c_out": 0.5, "ring_out": 0.1}
 
@@ -36,8 +38,9 @@ GENERATOR_MEANING = {
     "label": "weight of each class, one-hot or any mixture that sums to 1",
     "w": "style: truncate with w_avg + psi * (w - w_avg)",
     "ws": "one w for each convolution, from 4 px upwards",
-    "noise": "grain of the level of that many px, N(0, 1) times the wanted strength; zeros for none",
+    "noise": "grain of the features of that many px, N(0, 1) times the wanted strength; zeros for none",
     "image": "uint8 (height, width, 3), RGB",
+    "picture": "uint8 (height, width, 3), RGB, of which the encoder gives the z",
 }
 MUSICIAN_MEANING = {
     "event": "int64, the class of what just happened",
@@ -63,9 +66,22 @@ class Picture(nn.Module):
 
     def forward(self, ws: Tensor, *noise: Tensor) -> Tensor:
         """Map ws (1, num_ws, w_dim) and noise (1, 1, side, side) each to uint8 (height, width, 3)."""
-        picture = self.synthesis(ws, list(noise))[-1]
+        picture = self.synthesis(ws, list(noise))[0][-1]
         levels: Tensor = (picture[0].permute(1, 2, 0) * 127.5 + 128).clamp(0, 255)
         return levels.to(torch.uint8)
+
+
+class Latent(nn.Module):
+    """The encoder of one picture."""
+
+    def __init__(self, encoder: gan.Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map a picture, uint8 (view, view, 3), to the mean of its z, (1, z_dim)."""
+        mean: Tensor = self.encoder(picture.float().permute(2, 0, 1)[None] / 127.5 - 1)[0]
+        return mean
 
 
 class OneStep(nn.Module):
@@ -127,18 +143,84 @@ def run(path: Path, inputs: dict[str, Tensor]) -> list[np.ndarray]:
     return outputs
 
 
-def check(
-    path: Path,
-    inputs: dict[str, Tensor],
-    expected: dict[str, Tensor],
-    tolerance: dict[str, float] = TOLERANCE,
-) -> None:
-    """Compare ONNX Runtime with PyTorch on the golden inputs; ValueError where they differ too much."""
-    for (name, wanted), found in zip(expected.items(), run(path, inputs), strict=True):
-        apart = np.abs(found.astype(np.float64) - wanted.numpy().astype(np.float64)).max()
-        print(f"{path.name}: {name} differs from PyTorch by {apart:.2g} at most")
-        if apart > tolerance[name]:
-            raise ValueError(f"{path}: {name} differs by {apart}, {tolerance[name]} would be right")
+Case = tuple[dict[str, Tensor], dict[str, Tensor]]  # inputs, and what PyTorch makes of them
+
+
+def check(path: Path, cases: list[Case], tolerance: dict[str, float] = TOLERANCE) -> None:
+    """Compare ONNX Runtime with PyTorch; ValueError where they differ too much."""
+    runner = precision.session(path.read_bytes())
+    most = 0.0
+    for inputs, expected in cases:
+        outputs = runner.run(list(expected), {name: value.numpy() for name, value in inputs.items()})
+        for (name, wanted), found in zip(expected.items(), outputs, strict=True):
+            apart = float(np.abs(found.astype(np.float64) - wanted.numpy().astype(np.float64)).max())
+            if apart > tolerance[name]:
+                raise ValueError(f"{path}: {name} differs by {apart}, {tolerance[name]} would be right")
+            most = max(most, apart)
+    print(f"{path.name}: differs from PyTorch by {most:.2g} at most, {len(cases)} tried")
+
+
+def feeds(
+    generator: gan.Generator, sides: tuple[int, ...], count: int, seed: int
+) -> list[dict[str, np.ndarray]]:
+    """Return inputs of the synthesis as varied as on stage: latents, classes, truncation and noise."""
+    shape = generator.shape
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, shape.z_dim, generator=rng)
+    labels = torch.eye(shape.classes)[torch.arange(count) % shape.classes] if shape.classes else None
+    w = generator.mapping(z, labels)
+    psi = MOST_PSI * torch.rand(count, 1, generator=rng)
+    w = w.mean(0) + psi * (w - w.mean(0))
+    found = []
+    for row in w:
+        strength = MOST_NOISE * torch.rand((), generator=rng)
+        noise = [strength * each for each in gan.draw_noise(1, sides, rng)]
+        found.append(named(row[None, None].repeat(1, shape.num_ws, 1), noise))
+    return [{name: value.numpy() for name, value in feed.items()} for feed in found]
+
+
+def named(ws: Tensor, noise: list[Tensor]) -> dict[str, Tensor]:
+    """Return the inputs of the synthesis by name."""
+    return {"ws": ws} | {f"noise_{each.shape[-1]}": each for each in noise}
+
+
+def write_rungs(
+    generator: gan.Generator, size: int, folder: Path
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Write the synthesis up to `size` px and the heads below it; return manifest entries and golden vectors.
+
+    Every rung takes the ws of the whole network, so that a switch needs no other input than less noise.
+    """
+    rungs: list[dict[str, Any]] = []
+    golden: dict[str, np.ndarray] = {}
+    picture = Picture(generator.synthesis)
+    ladder = [side for side in reversed(generator.shape.sides) if 2 * side <= size][:RUNGS]
+    for side in ladder:
+        sides = tuple(each for each in generator.shape.sides if each <= side)
+        measured = feeds(generator, sides, MEASURED, seed=1)
+        tensors = [{name: torch.from_numpy(value) for name, value in feed.items()} for feed in measured]
+        inputs, image = tensors[0], picture(*tensors[0].values())
+        stem = f"synthesis-{2 * side}"
+        path = folder / f"{stem}.onnx"
+        written = write_graph(path, picture, inputs, ["image"])
+        check(path, [(each, {"image": picture(*each.values())}) for each in tensors])
+        graph = precision.folded(path.read_bytes())
+        path.unlink()
+        wanted = manifest.PRECISIONS if side == ladder[0] else LOWER
+        calibration = feeds(generator, sides, CALIBRATION, seed=2)
+        rungs.append(
+            {
+                "name": str(2 * side),
+                "opset": written["opset"],
+                "inputs": written["inputs"],
+                "output": "image",
+                "height": 2 * side,
+                "width": 2 * side,
+                "versions": precision.write(folder, stem, graph, calibration, measured, wanted),
+            }
+        )
+        golden |= {f"{stem}/{name}": value.numpy() for name, value in {**inputs, "image": image}.items()}
+    return rungs, golden
 
 
 @torch.no_grad()
@@ -148,8 +230,9 @@ def export_gan(
     folder: Path,
     classes: list[str] | None,
     size: int | None,
+    with_checkpoint: bool,
 ) -> dict[str, Any]:
-    """Write the graphs, statistics and golden vectors of a GAN's averaged generator; return its manifest.
+    """Write the graphs, statistics and golden vectors of an averaged generator; return its manifest.
 
     `classes` renames and orders the classes, each by a part of its name; `size` ends the synthesis at another
     level than the one trained last.
@@ -165,46 +248,40 @@ def export_gan(
         weight = generator.mapping.embedding.weight
         weight.copy_(weight[:, order])
     size = size or facts["playing"]
-    if size not in shape.sizes:
-        raise ValueError(f"--size {size}: the checkpoint has {shape.sizes}")
+    if size // 2 not in shape.sides:
+        raise ValueError(f"--size {size}: the checkpoint has {[2 * side for side in shape.sides]}")
 
     rng = torch.Generator().manual_seed(1)
-    z = torch.randn(GOLDEN, shape.z_dim, generator=rng)
-    inputs = {"z": z}
+    inputs = {"z": torch.randn(GOLDEN, shape.z_dim, generator=rng)}
     if names:
         inputs["label"] = torch.eye(shape.classes)[torch.arange(GOLDEN) % shape.classes]
     w = generator.mapping(*inputs.values())
     path = folder / "mapping.onnx"
     mapping = {**write_graph(path, generator.mapping, inputs, ["w"], any_batch=True), "output": "w"}
-    check(path, inputs, {"w": w})
+    check(path, [(inputs, {"w": w})])
     golden = {f"mapping/{name}": value.numpy() for name, value in {**inputs, "w": w}.items()}
-
-    # Every rung takes the ws of the whole network, so that a switch needs no other input than less noise.
-    rungs = []
-    sides = [side for side in reversed(shape.sizes) if LEAST_RUNG <= side <= size][:RUNGS]
-    for side in sides or [size]:
-        levels = tuple(level for level in shape.sizes if level <= side)
-        noise = [0.5 * grain for grain in gan.draw_noise(1, levels, rng)]
-        inputs = {"ws": w[:1, None].repeat(1, shape.num_ws, 1)}
-        inputs |= {f"noise_{level}": grain for level, grain in zip(levels, noise, strict=True)}
-        picture = Picture(generator.synthesis)
-        image = picture(*inputs.values())
-        path = folder / f"synthesis-{side}.onnx"
-        written = write_graph(path, picture, inputs, ["image"])
-        opset, dimensions = written.pop("opset"), written.pop("inputs")
-        rungs.append(
-            {
-                "name": str(side),
-                "opset": opset,
-                "inputs": dimensions,
-                "output": "image",
-                "height": side,
-                "width": side,
-                "versions": [{**written, "precision": "fp32"}],
-            }
-        )
-        check(path, inputs, {"image": image})
-        golden |= {f"{path.stem}/{name}": value.numpy() for name, value in {**inputs, "image": image}.items()}
+    rungs, shown = write_rungs(generator, size, folder)
+    extras: dict[str, Any] = {}
+    if facts["encoder"]:
+        encoder = gan.Encoder(shape)
+        encoder.load_state_dict(checkpoint.unpack("encoder", tensors))
+        levels = torch.arange(shape.view * shape.view * 3) % 251
+        inputs = {"picture": levels.reshape(shape.view, shape.view, 3).to(torch.uint8)}
+        path, latent = folder / "encoder.onnx", Latent(encoder)
+        extras["encoder"] = {**write_graph(path, latent, inputs, ["z"]), "output": "z"}
+        z = latent(*inputs.values())
+        check(path, [(inputs, {"z": z})])
+        path.write_bytes(precision.fp16(path.read_bytes()))
+        extras["encoder"] |= manifest.entry(path)
+        golden |= {f"encoder/{name}": value.numpy() for name, value in {**inputs, "z": z}.items()}
+    if with_checkpoint:
+        kept = {
+            name: value.half()
+            for name, value in tensors.items()
+            if name.startswith(("average.", "encoder.", "discriminator_"))
+        }
+        checkpoint.save(folder, kept, {**facts, "curve": []})
+        extras["checkpoint"] = manifest.entry(folder / checkpoint.FILE)
 
     def mapped(z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
         arrays = (z,) if label is None else (z, label)
@@ -213,10 +290,12 @@ def export_gan(
 
     statistics = directions.statistics(mapped, shape.z_dim, shape.classes)
     np.savez(folder / "statistics.npz", **statistics)  # type: ignore[arg-type]
-    ends = [2 * sum(level <= side for level in shape.sizes) - 1 for side in (COARSE, MIDDLE)]
+    styled = [side for side in shape.sides if side <= gan.MODULATED]
+    ends = [2 * sum(side <= most for side in styled) - 1 for most in (COARSE, MIDDLE)]
+    meaning = {key for key in GENERATOR_MEANING if (names or key != "label") and (extras or key != "picture")}
     return {
         "kind": "generator",
-        "meaning": {key: text for key, text in GENERATOR_MEANING.items() if names or key != "label"},
+        "meaning": {key: text for key, text in GENERATOR_MEANING.items() if key in meaning},
         "z_dim": shape.z_dim,
         "w_dim": shape.w_dim,
         "num_ws": shape.num_ws,
@@ -228,9 +307,12 @@ def export_gan(
         },
         "mapping": mapping,
         "rungs": rungs,
+        **extras,
         "statistics": manifest.entry(folder / "statistics.npz"),
         "golden": write_golden(
-            folder / "golden.npz", golden, {name: TOLERANCE[name] for name in ("w", "image")}
+            folder / "golden.npz",
+            {**golden, **shown},
+            {name: TOLERANCE[name] for name in ("w", "z", "image")},
         ),
     }
 
@@ -254,13 +336,13 @@ def export_lstm(
     step, path = OneStep(musician), folder / "step.onnx"
     written = write_graph(path, step, inputs, outputs)
     expected = dict(zip(outputs, step(*inputs.values()), strict=True))
-    check(path, inputs, expected)
+    check(path, [(inputs, expected)])
     tolerance = {name: TOLERANCE[name] for name in outputs}
     if wanted == "int8":
         path.write_bytes(precision.int8_step(path.read_bytes()))
         written |= manifest.entry(path)
         tolerance = {name: INT8_TOLERANCE.get(name, TOLERANCE[name]) for name in outputs}
-        check(path, inputs, expected, tolerance)
+        check(path, [(inputs, expected)], tolerance)
     golden = {f"step/{name}": value.numpy() for name, value in {**inputs, **expected}.items()}
     ends = {"precision": wanted, "output": "logits", "state": {name: f"{name}_out" for name in shape.state}}
     kind = TEXT if facts["kind"] == "text" else MUSICIAN
@@ -285,17 +367,19 @@ def export(
     classes: list[str] | None = None,
     size: int | None = None,
     wanted: str = "int8",
+    with_checkpoint: bool = False,
 ) -> manifest.Manifest:
     """Export the checkpoint in `source` to the folder `out`/`name` and return its checked manifest.
 
-    ValueError where the checkpoint, the class names or the size won't do, or a graph disagrees with PyTorch.
+    With `with_checkpoint` the folder holds the weights to train on from too, in half precision. ValueError
+    where the checkpoint, the class names or the size won't do, or a graph disagrees with PyTorch.
     """
     tensors, facts = checkpoint.load(source)
     folder, unfinished = out / name, out / (name + ".part")
     for each in (folder, unfinished):
         each.mkdir(parents=True, exist_ok=True)
-    if facts["kind"] == "gan":
-        written = export_gan(tensors, facts, unfinished, classes, size)
+    if facts["kind"] in ("gan", "vae"):
+        written = export_gan(tensors, facts, unfinished, classes, size, with_checkpoint)
     else:
         written = export_lstm(tensors, facts, unfinished, wanted)
     head = {
@@ -327,7 +411,12 @@ def main() -> int:
     parser.add_argument("--provenance", default="unstated", help="what it was trained on, and how")
     parser.add_argument("--credit", action="append", dest="credits", help="what the data asks for; repeat")
     parser.add_argument("--classes", nargs="+", help="names and order, each a part of a class's name")
-    parser.add_argument("--size", type=int, help="end at a smaller picture than was trained")
+    parser.add_argument("--size", type=int, help="end at another size than was trained last")
+    parser.add_argument(
+        "--with-checkpoint",
+        action="store_true",
+        help="add what `train_gan --from` begins with, at half precision",
+    )
     parser.add_argument(
         "--precision", choices=["int8", "fp32"], default="int8", dest="wanted", help="of a step"
     )

@@ -1,9 +1,10 @@
-"""A StyleGAN2-like generator for the stage, with its discriminator.
+"""A StyleGAN2-like generator for the stage, with its discriminator and its encoder.
 
-Designed after Karras et al. 2020 (arXiv:1912.04958), with three changes for real-time play on a CPU: the
-convolution kernels are constants (the activations are scaled, not the weights), upsampling is bilinear, and
-the noise of each resolution is an input. Each level convolves before it upsamples, so its first convolution
-costs a quarter. Every resolution has its head, and the heads add up: an early one shows the same picture.
+Designed after Karras et al. 2020 (arXiv:1912.04958), changed for real-time play on a CPU: the convolution
+kernels are constants (the activations are scaled, not the weights), upsampling is bilinear, noise is an
+input, and a picture is twice as large as the features it is made of (a head gives twelve channels, which are
+three colours at four places). Every level has its head, and the heads add up: an early one shows the same
+picture with less detail.
 """
 
 import math
@@ -15,32 +16,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Channels by resolution. The generator's are chosen for speed (multiples of 16, 0.37 GMAC at 128 px); the
-# discriminator never plays, so it may be wider where that is cheap.
-GENERATOR_CHANNELS = {4: 128, 8: 128, 16: 128, 32: 96, 64: 48, 128: 16, 256: 16}
-DISCRIMINATOR_CHANNELS = {4: 192, 8: 192, 16: 128, 32: 96, 64: 48, 128: 16, 256: 16}
+# Channels of the generator by the side of its features; multiples of 16, which the CPU's kernels want. One
+# picture of 256 px takes 0.6 GMAC with S and 1.8 with M, one of 512 px 1.1 and 3.0.
+PRESETS = {
+    "S": {4: 128, 8: 128, 16: 128, 32: 96, 64: 48, 128: 32, 256: 16, 512: 16},
+    "M": {4: 512, 8: 384, 16: 256, 32: 192, 64: 96, 128: 48, 256: 32, 512: 16},
+}
+MODULATED = 64  # px; features above this side have a style no more: they are textures of what is there
+VIEW = 64  # px; what discriminator and encoder see, a whole picture made small or a window of a large one
+VIEW_CHANNELS = {
+    4: 128,
+    8: 128,
+    16: 96,
+    32: 64,
+}  # of discriminator and encoder, by the side of their features
 
 HE = math.sqrt(2)  # keeps the variance through a rectifier (He et al. 2015, arXiv:1502.01852)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What fixes the networks' weights: the picture's side in pixels, the latents, the number of classes."""
+    """What fixes the networks' weights: the picture's side in pixels, classes, the preset, the latents."""
 
     size: int
     classes: int = 0
-    z_dim: int = 256
-    w_dim: int = 256
+    preset: str = "S"
+    z_dim: int = 64
+    w_dim: int = 128
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Return the side of each level in pixels: 4, 8, ..., size."""
-        return tuple(2**power for power in range(2, self.size.bit_length()))
+    def sides(self) -> tuple[int, ...]:
+        """Return the side of each level's features in pixels: 4, 8, ..., half the picture's."""
+        return tuple(2**power for power in range(2, self.size.bit_length() - 1))
 
     @property
     def num_ws(self) -> int:
-        """Return the number of styles: one for each convolution, so one at 4 px, two on each level above."""
-        return 2 * len(self.sizes) - 1
+        """Return the number of styles: one at 4 px, two on each level above that has styles."""
+        return 2 * sum(side <= MODULATED for side in self.sides) - 1
+
+    @property
+    def view(self) -> int:
+        """Return the side in pixels of what discriminator and encoder see."""
+        return min(VIEW, self.size)
 
 
 def activate(x: Tensor) -> Tensor:
@@ -80,17 +97,17 @@ class Linear(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution with equalised learning rate that keeps the picture's size."""
+    """A 3 x 3 convolution with equalised learning rate that keeps the picture's size."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.gain, self.padding = HE / math.sqrt(inputs * kernel**2), kernel // 2
+        self.gain = HE / math.sqrt(inputs * 9)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, H, W) to (batch, outputs, H, W)."""
-        return F.conv2d(x, self.weight * self.gain, self.bias, padding=self.padding)
+        return F.conv2d(x, self.weight * self.gain, self.bias, padding=1)
 
 
 # Weight demodulation with constant weights. StyleGAN2 scales input channel i of each kernel by a style s_i
@@ -107,35 +124,37 @@ class StyledConvolution(nn.Module):
         self.style = Linear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.strength = nn.Parameter(torch.zeros(()))
         self.gain = 1 / math.sqrt(inputs * 9)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Map x (batch, inputs, H, W), w (batch, w_dim), noise (batch, 1, H, W) to (batch, outputs, H, W)."""
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x (batch, inputs, H, W) and w (batch, w_dim) to (batch, outputs, H, W)."""
         weight = self.weight * self.gain
         style = self.style(w)  # (batch, inputs)
         norm = HE * torch.rsqrt(style.square() @ weight.square().sum((2, 3)).t() + 1e-8)  # (batch, outputs)
-        x = F.conv2d(x * style[:, :, None, None], weight, padding=1) * norm[:, :, None, None]
-        if noise is not None:
-            x = x + noise * self.strength
-        return activate(x + self.bias[None, :, None, None])
+        x = F.conv2d(x * style[:, :, None, None], weight, padding=1)
+        return x * norm[:, :, None, None] + self.bias[None, :, None, None]
 
 
 class Head(nn.Module):
-    """`toRGB`: a 1 x 1 convolution to three channels, its input weighted by a style."""
+    """`toRGB` at twice the size: four places of three colours out of each place of the features.
 
-    def __init__(self, inputs: int, w_dim: int) -> None:
+    The four begin alike (Aitken et al. 2017, arXiv:1707.02937), or their grid is seen for long.
+    """
+
+    def __init__(self, inputs: int, silent: bool) -> None:
         super().__init__()
-        self.style = Linear(w_dim, inputs, bias=1.0)
-        self.colour = Convolution(inputs, 3, 1)
+        self.colours = Convolution(inputs, 12)
+        with torch.no_grad():
+            first = self.colours.weight[::4] * (0.0 if silent else 0.5)
+            self.colours.weight.copy_(first.repeat_interleave(4, dim=0))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map x (batch, inputs, H, W) and w (batch, w_dim) to (batch, 3, H, W)."""
-        picture: Tensor = self.colour(x * self.style(w)[:, :, None, None])
-        return picture
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, H, W) to (batch, 3, 2 H, 2 W)."""
+        return F.pixel_shuffle(self.colours(x), 2)
 
 
-RATE = 0.01  # of the mapping's learning (Karras et al. 2019, arXiv:1812.04948)
+# Of the mapping's learning: 0.01 in Karras et al. 2019 (arXiv:1812.04948), who train a hundred times longer
+RATE = 0.1
 
 
 class Mapping(nn.Module):
@@ -165,57 +184,69 @@ def on_sphere(x: Tensor) -> Tensor:
 
 
 class Level(nn.Module):
-    """One resolution of the synthesis: convolve, upsample, convolve, and its head."""
+    """One level of the synthesis: convolve, upsample, convolve, add noise; and its head.
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
+    The first convolution works at the smaller size, for a quarter of the cost. `w_dim` is 0 without style.
+    """
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, silent: bool) -> None:
         super().__init__()
-        self.before = StyledConvolution(inputs, outputs, w_dim)
-        self.after = StyledConvolution(outputs, outputs, w_dim)
-        self.head = Head(outputs, w_dim)
+        pairs = ((inputs, outputs), (outputs, outputs))
+        self.before, self.after = (
+            StyledConvolution(*pair, w_dim) if w_dim else Convolution(*pair) for pair in pairs
+        )
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.head = Head(outputs, silent)
+        self.styled = w_dim > 0
+
+    def forward(self, x: Tensor, ws: list[Tensor], noise: Tensor) -> Tensor:
+        """Map x (batch, inputs, H, W), two ws or none, noise (batch, 1, 2 H, 2 W) to twice the size."""
+        x = upsample(activate(self.before(x, *ws[:1])))
+        return activate(self.after(x, *ws[1:]) + noise * self.strength)
 
 
 class Synthesis(nn.Module):
-    """The synthesis ws -> picture, one level after another, from a learned constant of 4 x 4.
-
-    Each level has a learned grain to which the noise is added, so that without noise it still has a texture.
-    """
+    """The synthesis ws -> picture, one level after another, from a learned constant of 4 x 4."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        channels = [GENERATOR_CHANNELS[size] for size in shape.sizes]
+        self.view = shape.view
+        channels = [PRESETS[shape.preset][side] for side in shape.sides]
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.first = StyledConvolution(channels[0], channels[0], shape.w_dim)
-        self.first_head = Head(channels[0], shape.w_dim)
+        self.first_strength = nn.Parameter(torch.zeros(()))
+        self.first_head = Head(channels[0], silent=False)
+        # A level above the view joins the game late. Its head begins at zero, so that nothing jumps.
         self.levels = nn.ModuleList(
-            Level(inputs, outputs, shape.w_dim) for inputs, outputs in pairwise(channels)
+            Level(inputs, outputs, shape.w_dim if side <= MODULATED else 0, silent=2 * side > shape.view)
+            for side, (inputs, outputs) in zip(shape.sides[1:], pairwise(channels), strict=True)
         )
-        self.grains = nn.ParameterList(torch.randn(1, 1, size, size) for size in shape.sizes)
 
-    def forward(self, ws: Tensor, noise: list[Tensor]) -> list[Tensor]:
-        """Map ws (batch, num_ws, w_dim) to the pictures of each level, smallest first, about -1 to 1.
+    def forward(
+        self, ws: Tensor, noise: list[Tensor], corner: tuple[int, int] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Map ws (batch, num_ws, w_dim) to pictures (batch, 3, side, side), smallest first, about -1 to 1.
 
-        `noise` has one (batch, 1, side, side) for each level wanted; the synthesis ends where the noise does.
+        Return the picture of each level, and what each head added to it. `noise` has one (batch, 1, side,
+        side) for each level wanted; the synthesis ends where the noise does. With `corner`, pictures above
+        the view are windows as large as the noise, and their row and column at the last level before them.
         """
-        noise = [grain + each for grain, each in zip(self.grains, noise, strict=False)]
-        x: Tensor = self.first(self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise[0])
-        pictures = [self.first_head(x, ws[:, 0])]
+        styles = list(ws.unbind(1))
+        x = self.constant.expand(len(ws), -1, -1, -1)
+        x = activate(self.first(x, styles[0]) + noise[0] * self.first_strength)
+        details = [self.first_head(x)]
+        pictures = [details[0]]
         for number, each in enumerate(noise[1:]):
             level = cast(Level, self.levels[number])
-            before, after = ws[:, 2 * number + 1], ws[:, 2 * number + 2]
-            x = level.after(upsample(level.before(x, before)), after, each)
-            pictures.append(upsample(pictures[-1]) + level.head(x, after))
-        return pictures
-
-
-# Growing. Played coarse to fine, the game must go on as if a new level were not there, and learn from there.
-# So the layer that joins it to the rest begins at zero: no fade-in as in progressive growing is needed.
-
-
-def silence(layer: Convolution) -> None:
-    """Set a convolution to zero."""
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.zero_()
+            picture = pictures[-1]
+            if corner is not None and picture.shape[-1] == self.view:
+                (top, left), side = corner, each.shape[-1] // 2
+                x = x[:, :, top : top + side, left : left + side]
+                picture = picture[:, :, 2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
+            x = level(x, styles[2 * number + 1 : 2 * number + 3], each)
+            details.append(level.head(x))
+            pictures.append(upsample(picture) + details[-1])
+        return pictures, details
 
 
 class Generator(nn.Module):
@@ -227,58 +258,78 @@ class Generator(nn.Module):
         self.mapping = Mapping(shape)
         self.synthesis = Synthesis(shape)
 
-    def grow(self, size: int) -> None:
-        """Let the level of `size` px begin from nothing: its head adds zero to the picture below."""
-        silence(cast(Level, self.synthesis.levels[self.shape.sizes.index(size) - 1]).head.colour)
-
 
 class Block(nn.Module):
-    """One resolution of the discriminator: convolve, halve, convolve."""
+    """One resolution of the view: convolve, halve, convolve, beside a short cut (He et al. 2016)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.before = Convolution(inputs, inputs, 3)
-        self.after = Convolution(inputs, outputs, 3)
+        self.before = Convolution(inputs, inputs)
+        self.after = Convolution(inputs, outputs)
+        self.short = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, H, W) to (batch, outputs, H / 2, W / 2)."""
-        return activate(self.after(downsample(activate(self.before(x)))))
+        y = activate(self.after(downsample(activate(self.before(x)))))
+        shorter: Tensor = (y + self.short(downsample(x))) / HE
+        return shorter
+
+
+class View(nn.Module):
+    """What discriminator and encoder make of a picture: features of 4 x 4."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        sides = [2**power for power in range((side // 2).bit_length() - 1, 1, -1)]
+        channels = [VIEW_CHANNELS[each] for each in sides]
+        self.first = Convolution(12, channels[0])
+        self.blocks = nn.ModuleList(Block(inputs, outputs) for inputs, outputs in pairwise(channels))
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map pictures (batch, 3, side, side) to (batch, 128, 4, 4)."""
+        x = activate(self.first(F.pixel_unshuffle(picture, 2)))
+        for block in self.blocks:
+            x = block(x)
+        return x
 
 
 class Discriminator(nn.Module):
-    """Tells how real a picture looks; it sees it at every resolution (StyleGAN2's input skips)."""
+    """Tells how real a picture of the view's size looks."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = shape
-        channels = [DISCRIMINATOR_CHANNELS[size] for size in shape.sizes]
-        self.from_rgb = nn.ModuleList(Convolution(3, outputs, 1) for outputs in channels)
-        self.blocks = nn.ModuleList(Block(inputs, outputs) for outputs, inputs in pairwise(channels))
-        self.mix = Convolution(channels[0] + 1, channels[0], 3)
-        self.dense = Linear(channels[0] * 16, channels[0], gain=HE)
-        self.score = Linear(channels[0], 1)
-        self.embedding = Linear(shape.classes, channels[0]) if shape.classes else None
+        channels = VIEW_CHANNELS[4]
+        self.view = View(shape.view)
+        self.mix = Convolution(channels + 1, channels)
+        self.dense = Linear(channels * 16, channels, gain=HE)
+        self.score = Linear(channels, 1)
+        self.embedding = Linear(shape.classes, channels) if shape.classes else None
 
     def forward(self, picture: Tensor, label: Tensor | None = None) -> Tensor:
         """Map pictures (batch, 3, side, side) and labels (batch, classes) to scores (batch, 1).
 
         With classes, the score is also projected on the class (Miyato and Koyama 2018, arXiv:1802.05637).
         """
-        top = picture.shape[-1].bit_length() - 3  # the number of the level with this side
-        x = activate(self.from_rgb[top](picture))
-        for number in reversed(range(top)):
-            picture = downsample(picture)
-            x = self.blocks[number](x) + activate(self.from_rgb[number](picture))
-        x = activate(self.mix(with_spread(x)))
+        x = activate(self.mix(with_spread(self.view(picture))))
         x = activate(self.dense(x.flatten(1)))
         score: Tensor = self.score(x)
         if self.embedding is not None:
             score = score + (x * self.embedding(label)).sum(1, keepdim=True) / math.sqrt(x.shape[1])
         return score
 
-    def grow(self, size: int) -> None:
-        """Let the level of `size` px begin from nothing: its block adds zero to what the level below sees."""
-        silence(cast(Block, self.blocks[self.shape.sizes.index(size) - 1]).after)
+
+class Encoder(nn.Module):
+    """The encoder of a VAE (Kingma and Welling 2014, arXiv:1312.6114): from a picture to its latent."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.view = View(shape.view)
+        self.dense = Linear(VIEW_CHANNELS[4] * 16, 2 * shape.z_dim)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Map pictures (batch, 3, view, view) to mean and log variance of z, (batch, z_dim) each."""
+        mean, spread = self.dense(self.view(picture).flatten(1)).chunk(2, dim=1)
+        return mean, spread
 
 
 def with_spread(x: Tensor, group: int = 4) -> Tensor:
@@ -294,6 +345,6 @@ def with_spread(x: Tensor, group: int = 4) -> Tensor:
     return torch.cat([x, spread.to(x.dtype)], dim=1)
 
 
-def draw_noise(batch: int, sizes: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
-    """Return noise for each of the levels, (batch, 1, side, side) each, from N(0, 1)."""
-    return [torch.randn(batch, 1, size, size, generator=generator) for size in sizes]
+def draw_noise(batch: int, sides: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
+    """Return noise for levels of the given sides, (batch, 1, side, side) each, from N(0, 1)."""
+    return [torch.randn(batch, 1, side, side, generator=generator, device=generator.device) for side in sides]

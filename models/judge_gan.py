@@ -78,7 +78,7 @@ class Trained:
 
     def __init__(self, folder: Path) -> None:
         tensors, facts = checkpoint.load(folder)
-        if facts["kind"] != "gan":
+        if facts["kind"] not in ("gan", "vae"):
             raise ValueError(f"{folder}: the checkpoint of a {facts['kind']}, where a gan is wanted")
         self._shape = gan.Shape(**facts["shape"])
         self._generator = gan.Generator(self._shape)
@@ -104,11 +104,11 @@ class Trained:
         z = [slerp(normals(each.seed_a, z_dim), normals(each.seed_b, z_dim), each.blend) for each in moments]
         w = self._w(z, [each.label for each in moments])
         ws = (average + psi * (w - average))[:, None].expand(-1, self._shape.num_ws, -1)
-        levels = tuple(side for side in self._shape.sizes if side <= self.side)
+        levels = tuple(side for side in self._shape.sides if 2 * side <= self.side)
         strength = torch.tensor([each.noise for each in moments], dtype=torch.float32)[:, None, None, None]
         rng = torch.Generator().manual_seed(NOISE_SEED + moments[0].seed_a)
         noise = [strength * each for each in gan.draw_noise(len(moments), levels, rng)]
-        shots = self._generator.synthesis(ws, noise)[-1]
+        shots = self._generator.synthesis(ws, noise)[0][-1]
         pixels: Pixels = (shots * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         return pixels
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,22 @@ class Pictures:
     labels: torch.Tensor  # float32, one-hot, (count, classes); classes may be 0
     classes: tuple[str, ...]
     held: torch.Tensor  # bool (count,): held back for judging
+    shares: torch.Tensor  # float32 (count,), how often each is to be drawn beside the others
 
 
-def read(folder: Path, size: int, column: str | None = None) -> Pictures:
+def read(
+    folder: Path,
+    size: int,
+    column: str | None = None,
+    wanted: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+) -> Pictures:
     """Read every picture below `folder` at `size` px; `column` of its `index.csv` gives the classes.
 
-    ValueError, before any training, where the folder is missing or has too few pictures, where one is
-    unreadable or smaller than `size` (all of them named), or where `index.csv` has no such column or picture.
+    `wanted` chooses and orders the classes, each by its name or a part of it, which becomes its name;
+    `weights` says how often the pictures of a class are to be drawn (1 without). ValueError, before any
+    training, where the folder is missing or has too few pictures, where one is unreadable or smaller than
+    `size` (all of them named), or where `index.csv` has no such column, picture or class.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; --images takes a folder of pictures")
@@ -38,6 +48,8 @@ def read(folder: Path, size: int, column: str | None = None) -> Pictures:
         kinds = " ".join(sorted(SUFFIXES))
         raise ValueError(f"{folder}: {len(paths)} pictures found, {FEWEST} or more needed ({kinds})")
     names = _names(folder, paths, column) if column else ["" for _ in paths]
+    if wanted:
+        names, paths = _chosen(names, paths, wanted)
     pixels = np.empty((len(paths), 3, size, size), np.uint8)
     wrong = []
     for number, path in enumerate(tqdm(paths, desc="pictures", unit="")):
@@ -48,22 +60,47 @@ def read(folder: Path, size: int, column: str | None = None) -> Pictures:
     if wrong:
         more = f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else ""
         raise ValueError("\n".join(wrong[:20]) + more)
-    classes = tuple(sorted(set(names))) if column else ()
+    classes = tuple(wanted) or (tuple(sorted(set(names))) if column else ())
+    unknown = sorted(set(weights or ()) - set(classes))
+    if unknown:
+        raise ValueError(f"--weight {unknown[0]}: no such class; there are {', '.join(classes) or 'none'}")
     labels = np.array([[name == known for known in classes] for name in names], np.float32)
-    held = torch.tensor([is_held_back(path) for path in paths])
-    return Pictures(torch.from_numpy(pixels), torch.from_numpy(labels).reshape(len(paths), -1), classes, held)
+    shares = np.array([(weights or {}).get(name, 1.0) for name in names], np.float32)
+    return Pictures(
+        torch.from_numpy(pixels),
+        torch.from_numpy(labels).reshape(len(paths), -1),
+        classes,
+        torch.tensor([is_held_back(path) for path in paths]),
+        torch.from_numpy(shares),
+    )
 
 
 def training(all_of_them: Pictures) -> Pictures:
     """Return the pictures that are not held back."""
     kept = ~all_of_them.held
-    pixels, labels = all_of_them.pixels[kept], all_of_them.labels[kept]
-    return Pictures(pixels, labels, all_of_them.classes, all_of_them.held[kept])
+    pixels, labels, shares = (
+        each[kept] for each in (all_of_them.pixels, all_of_them.labels, all_of_them.shares)
+    )
+    return Pictures(pixels, labels, all_of_them.classes, all_of_them.held[kept], shares)
 
 
 def is_held_back(path: Path) -> bool:
     """Tell whether a picture is held back: by the hash of its name, so whatever else is in the folder."""
     return hashlib.sha256(path.name.encode()).digest()[0] % HELD_BACK == 0
+
+
+def _chosen(names: list[str], paths: list[Path], wanted: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Return the pictures of the wanted classes, under the wanted names."""
+    chosen = []
+    for part in wanted:
+        matching = {part} if part in names else {name for name in names if part in name}
+        if len(matching) != 1:
+            found = f"{len(matching)} classes have it in their name"
+            raise ValueError(f"--classes {part}: {found}; there are {', '.join(sorted(set(names)))}")
+        chosen += [(part, path) for name, path in zip(names, paths, strict=True) if name in matching]
+    if len(chosen) < FEWEST:
+        raise ValueError(f"--classes: {len(chosen)} pictures of these classes, {FEWEST} or more needed")
+    return [name for name, _ in chosen], [path for _, path in chosen]
 
 
 def _square(path: Path, size: int) -> np.ndarray:

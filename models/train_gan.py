@@ -1,45 +1,54 @@
-"""Trains the GAN: `python -m models.train_gan --images DIR --size 128 --minutes 60 --out DIR [--resume]`.
+"""Trains a generator: `python -m models.train_gan --images DIR --size 256 --minutes 60 --out DIR [--resume]`.
 
-The loop is the minimax game of Goodfellow et al. 2014 (arXiv:1406.2661, algorithm 1) in its six steps, played
-coarse to fine: at 32 px first, then at each size up to the wanted one, which is many times faster on a CPU.
+The loop plays the minimax game of Goodfellow et al. 2014 (arXiv:1406.2661, algorithm 1) in six steps, coarse
+to fine: whole pictures at 64 px first, then windows of 64 px of larger pictures in turn with them, so that a
+step costs about the same at any size. With `--model vae` it fits an autoencoder instead, whose decoder is the
+same generator: `--from` it, a game begins with pictures in place of noise, and is held to them.
 """
 
 import argparse
 import copy
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from models import checkpoint, pictures
+from models import checkpoint, gan, parallel, pictures
 from models.allocator import keep_freed_memory
 from models.augment import augment
 from models.autocast import autocast
-from models.gan import Discriminator, Generator, Shape, downsample, draw_noise
+from models.gan import Discriminator, Encoder, Generator, Shape, downsample, draw_noise
+from models.journal import Journal, sheet, side_by_side
 from models.stopping import stop_requests
 
-FIRST_SIZE = 32  # px; the game begins here
-BATCH = 8  # pictures a step: on a CPU many small steps learn faster than few large ones
-LEARNING_RATE = 0.002  # Karras et al. 2020; so are Adam's betas and the lazy interval of R1
-BETAS = (0.0, 0.99)
+WEIGHTS = Path(__file__).parent / "weights"
+SIZES = (32, 64, 128, 256, 512)  # px
+BATCH = {
+    "cpu": 8,
+    "cuda": 32,
+}  # pictures a step and process: on a CPU small steps learn faster than few large
+LEARNING_RATE = 0.002  # Karras et al. 2020; so are the game's betas and the lazy interval of R1
+BETAS = {"gan": (0.0, 0.99), "vae": (0.9, 0.99)}
 R1_INTERVAL = 16  # steps
-R1_SCALE = 0.0008  # weight = scale * size^2 / batch: StyleGAN2-ADA's heuristic x 4, as data are few
+R1_SCALE = 0.0008  # weight = scale * side^2 / batch: StyleGAN2-ADA's heuristic x 4, as data are few
 EMA_SHARE = 0.05  # half-life of the averaged generator as a share of the pictures seen, at most EMA_MOST
 EMA_MOST = 10_000  # pictures (Karras et al. 2020)
 MIXING = 0.5  # share of steps with style mixing (Karras et al. 2019 use 0.9 with far more pictures)
-RUNG_WEIGHT = 5.0  # of the disagreement between the early heads and the last picture made small
+WHOLE_SHARE = 0.5  # of the budget for whole pictures alone; larger sizes share the rest
+DETAIL_WEIGHT = 5.0  # of what a head changes in the picture below it, so that all rungs agree
+LOWEST_RUNG = 64  # px
+HELD_WEIGHT = 2.0  # of the distance between a held picture and its original
+HELD_SIDE = 16  # px; what is finer than that is the game's
+# Of the VAE's pictures about what their latents say: less shows more, and leaves gaps between the latents.
+VARIANCE = 2.0
 CHECKPOINT_S = 180.0
-SHEET = 48  # pictures on a sample sheet
-PSI = 0.7  # truncation of the sample sheets
 
 # How much the generator loses by the scores of its pictures. Both are minimised. `minimax` is the value of
 # the game itself, whose gradient vanishes while the discriminator wins; `non-saturating` is Goodfellow's
@@ -50,238 +59,454 @@ GENERATOR_LOSS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def sizes_of(size: int) -> list[int]:
-    """Return the sizes that the game is played at, in order."""
-    first = min(FIRST_SIZE, size)
-    return [first * 2**power for power in range((size // first).bit_length())]
+@dataclass
+class Run:
+    """What a training works on."""
+
+    data: pictures.Pictures
+    shape: Shape
+    loss: str
+    networks: nn.ModuleDict  # generator, average; encoder, if any; discriminators by the side of the picture
+    adams: dict[str, torch.optim.Adam]
+    facts: dict[str, Any]
+    device: torch.device
+    batch: int
+
+    @property
+    def generator(self) -> Generator:
+        """The generator that learns."""
+        return self.networks["generator"]  # type: ignore[return-value]
+
+    @property
+    def average(self) -> Generator:
+        """The generator that plays: the mean of the one that learns."""
+        return self.networks["average"]  # type: ignore[return-value]
 
 
-def size_at(progress: float, size: int) -> int:
-    """Return the size to play at after a share of the budget: all have the same time."""
-    sizes = sizes_of(size)
-    return sizes[min(int(progress * len(sizes)), len(sizes) - 1)]
+def scales_of(shape: Shape) -> list[int]:
+    """Return the sides of pictures that the game is played at: the view, and each size above it."""
+    return [2 * side for side in shape.sides if 2 * side >= shape.view]
+
+
+def scale_at(progress: float, step: int, scales: list[int]) -> int:
+    """Return the side to play at after a share of the budget: a new one joins the turn after a while."""
+    late = max(0.0, progress - WHOLE_SHARE) / (1 - WHOLE_SHARE) if len(scales) > 1 else 0.0
+    joined = scales[1 : 2 + min(int(late * (len(scales) - 1)), len(scales) - 2)] if late > 0 else []
+    return joined[step // 2 % len(joined)] if joined and step % 2 else scales[0]
+
+
+def levels_of(shape: Shape, scale: int) -> tuple[int, ...]:
+    """Return the sides of the noise of a picture of a scale, or of a window where that exceeds the view."""
+    small = tuple(side for side in shape.sides if 2 * side <= min(scale, shape.view))
+    steps = (scale // shape.view).bit_length() - 1
+    return small + tuple(shape.view // 2 ** (steps - number) for number in range(steps))
+
+
+def draw(run: Run, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return real pictures, (batch, 3, size, size) of -1 to 1, mirrored by chance, and their labels."""
+    shares = run.data.shares.to(run.device)
+    chosen = torch.multinomial(shares, run.batch, replacement=True, generator=rng).cpu()
+    real = run.data.pixels[chosen].to(run.device).float() / 127.5 - 1
+    mirrored = torch.rand(run.batch, 1, 1, 1, generator=rng, device=run.device) < 0.5
+    return torch.where(mirrored, real.flip(3), real), run.data.labels[chosen].to(run.device)
+
+
+def seen(real: Tensor, scale: int, corner: tuple[int, int] | None, view: int) -> Tensor:
+    """Return what the discriminator is shown of real pictures: all, made small, or a window."""
+    real = F.adaptive_avg_pool2d(real, scale)
+    if corner is None:
+        return real
+    top, left = (edge * 2 * scale // view for edge in corner)
+    return real[:, :, top : top + view, left : left + view]
+
+
+def draw_corner(scale: int, view: int, rng: torch.Generator) -> tuple[int, int] | None:
+    """Return where a window lies in the features of half the view; None where the whole is seen."""
+    if scale <= view:
+        return None
+    most = view // 2 - view // 2 * view // scale
+    top, left = torch.randint(0, most + 1, (2,), generator=rng, device=rng.device).tolist()
+    return top, left
 
 
 def fakes(
-    generator: Generator, labels: Tensor, levels: tuple[int, ...], rng: torch.Generator
-) -> list[Tensor]:
-    """Return generated pictures of the wanted classes at each level, (batch, 3, side, side), by new latents.
+    run: Run, z: Tensor, labels: Tensor, scale: int, corner: tuple[int, int] | None, rng: torch.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return generated pictures at each level, (batch, 3, side, side), and what each level adds.
 
-    For some batches two latents are mixed, one for the coarse styles and one for the fine. The noise has any
-    strength from 0 to 1, as it has on stage.
+    In some batches the styles of two latents are mixed, coarse and fine. The noise has any strength from 0
+    to 1, as it has on stage.
     """
-    z = torch.randn(2, BATCH, generator.shape.z_dim, generator=rng)
-    strength = torch.rand((), generator=rng)
-    noise = [strength * each for each in draw_noise(BATCH, levels, rng)]
-    cut = torch.randint(1, 2 * len(levels), (), generator=rng)
-    mixed = torch.rand((), generator=rng) < MIXING
-    late = ((torch.arange(generator.shape.num_ws) >= cut) & mixed)[None, :, None]
-    with autocast():
-        w, other = (generator.mapping(each, labels)[:, None] for each in z)
-        ws = torch.where(late, other, w)  # (batch, num_ws, w_dim)
-        return [picture.float() for picture in generator.synthesis(ws, noise)]
+    shape, device = run.shape, run.device
+    strength = torch.rand((), generator=rng, device=device)
+    noise = [strength * each for each in draw_noise(run.batch, levels_of(shape, scale), rng)]
+    cut = torch.randint(1, shape.num_ws, (), generator=rng, device=device)
+    mixed = torch.rand((), generator=rng, device=device) < MIXING
+    late = ((torch.arange(shape.num_ws, device=device) >= cut) & mixed)[None, :, None]
+    with autocast(device.type):
+        w = run.generator.mapping(z, labels)
+        ws = torch.where(late, w.roll(1, 0)[:, None], w[:, None])  # (batch, num_ws, w_dim)
+        shots, details = run.generator.synthesis(ws, noise, corner)
+        return [shot.float() for shot in shots], [detail.float() for detail in details]
 
 
-def judge(discriminator: Discriminator, shown: Tensor, labels: Tensor) -> Tensor:
+def judge(run: Run, scale: int, shown: Tensor, labels: Tensor) -> Tensor:
     """Return the scores (batch, 1) of pictures."""
-    with autocast():
+    discriminator = run.networks[f"discriminator_{scale}"]
+    with autocast(run.device.type):
         scores: Tensor = discriminator(shown.contiguous(memory_format=torch.channels_last), labels)
         return scores.float()
+
+
+def descend(adam: torch.optim.Adam, loss: Tensor) -> None:
+    """Take one step down the gradient of a loss, its mean over all processes."""
+    adam.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    parallel.average_gradients(each for group in adam.param_groups for each in group["params"])
+    adam.step()
+
+
+def encoded(run: Run, real: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a latent of each real picture, drawn as its encoder has it, and the divergence from N(0, 1)."""
+    with autocast(run.device.type):
+        mean, log_variance = (each.float() for each in run.networks["encoder"](real))
+    drawn = torch.randn(mean.shape, generator=rng, device=run.device)
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    return mean + (0.5 * log_variance).exp() * drawn, divergence
+
+
+def play(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
+    """Play one round of the game at a scale; return its figures."""
+    view = run.shape.view
+    corner = draw_corner(scale, view, rng)
+
+    # 1 and 2. Sample a minibatch of latents, and one of real pictures. A latent becomes a picture of the
+    #    same class.
+    real, labels = draw(run, rng)
+    z = torch.randn(run.batch, run.shape.z_dim, generator=rng, device=run.device)
+    with torch.no_grad():
+        fake = fakes(run, z, labels, scale, corner, rng)[0][-1]
+
+    # 3. Ascend the discriminator's gradient of log D(x) + log(1 - D(G(z))), less the R1 penalty on its
+    #    gradient at real pictures (Mescheder et al. 2018, arXiv:1801.04406) every sixteenth time.
+    regularise = run.facts["step"] // 2 % R1_INTERVAL == 0
+    shown = augment(seen(real, scale, corner, view), rng).requires_grad_(regularise)
+    score_real = judge(run, scale, shown, labels)
+    score_fake = judge(run, scale, augment(fake, rng), labels)
+    loss_d = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
+    penalty = torch.zeros((), device=run.device)
+    if regularise:
+        (slope,) = torch.autograd.grad(score_real.sum(), shown, create_graph=True)
+        penalty = slope.square().sum((1, 2, 3)).mean()
+    r1 = R1_SCALE * view**2 / run.batch / 2 * R1_INTERVAL
+    descend(run.adams[f"discriminator_{scale}"], loss_d + r1 * penalty)
+
+    # 4. Repeat 1 to 3 k times: k = 1, as in the paper's experiments.
+
+    # 5. Sample a minibatch of latents. Where there is an encoder, every other one is that of a real picture.
+    real, labels = draw(run, rng)
+    z = torch.randn(run.batch, run.shape.z_dim, generator=rng, device=run.device)
+    small = F.adaptive_avg_pool2d(real, view)
+    if "encoder" in run.networks:
+        with torch.no_grad():
+            z[::2] = encoded(run, small, rng)[0][::2]
+    shots, details = fakes(run, z, labels, scale, corner, rng)
+
+    # 6. Descend the generator's gradient of its loss. Beside the game, a head above the lowest rung must add
+    #    nothing that is seen once its picture is made small again, so that all rungs agree; and pictures of
+    #    encoded latents must resemble their originals from afar, so that none of the variety is lost.
+    discriminator = run.networks[f"discriminator_{scale}"].requires_grad_(False)
+    loss_g = GENERATOR_LOSS[run.loss](judge(run, scale, augment(shots[-1], rng), labels))
+    discriminator.requires_grad_(True)
+    apart, held = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
+    for number, side in enumerate(run.shape.sides[: len(details)]):
+        if 2 * side > LOWEST_RUNG:
+            apart = apart + downsample(details[number]).square().mean()
+    if "encoder" in run.networks:
+        whole = shots[run.shape.sides.index(view // 2)]
+        far = [F.adaptive_avg_pool2d(each[::2], HELD_SIDE) for each in (whole, small)]
+        held = F.mse_loss(far[0], far[1])
+    descend(run.adams["generator"], loss_g + DETAIL_WEIGHT * apart + HELD_WEIGHT * held)
+
+    return {
+        "loss_d": loss_d.item(),
+        "loss_g": loss_g.item(),
+        **({"r1": (r1 / R1_INTERVAL * penalty).item()} if regularise else {}),
+        "rungs": apart.item(),
+        **({"held": held.item()} if "encoder" in run.networks else {}),
+    }
+
+
+# The variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114) learns from pictures what the game
+# learns from a critic. Its pictures are soft, as it takes the mean of all that a latent may be; but it learns
+# in minutes where horizons and colours go, leaves no kind of picture out, and knows the way back.
+def fit(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
+    """Take one step of the autoencoder up its evidence lower bound; return its figures."""
+    real, labels = draw(run, rng)
+    small = F.adaptive_avg_pool2d(real, scale)
+    z, divergence = encoded(run, small, rng)
+    with autocast(run.device.type):
+        ws = run.generator.mapping(z, labels)[:, None].expand(-1, run.shape.num_ws, -1)
+        noise = [0.0 * each for each in draw_noise(1, levels_of(run.shape, scale), rng)]
+        shots = run.generator.synthesis(ws, noise)[0]
+    error = (shots[-1].float() - small).square()
+    descend(run.adams["vae"], error.sum((1, 2, 3)).mean() / (2 * VARIANCE) + divergence)
+    return {"psnr_db": -10 * torch.log10(error.mean() / 4).item(), "nats": divergence.item()}
+
+
+def build(
+    data: pictures.Pictures, shape: Shape, model: str, facts: dict[str, Any], loss: str, batch: int
+) -> Run:
+    """Return a run with fresh networks on this process's device."""
+    device = parallel.start()
+    networks: dict[str, nn.Module] = {"generator": Generator(shape)}
+    networks["average"] = copy.deepcopy(networks["generator"]).requires_grad_(False)
+    if facts["encoder"]:
+        networks["encoder"] = Encoder(shape).requires_grad_(model == "vae")
+    if model == "gan":
+        networks |= {f"discriminator_{scale}": Discriminator(shape) for scale in scales_of(shape)}
+    parts = nn.ModuleDict(networks).to(device)
+    parts.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def adam(*names: str) -> torch.optim.Adam:
+        parameters = [each for name in names for each in parts[name].parameters()]
+        return torch.optim.Adam(parameters, LEARNING_RATE, BETAS[model], fused=True)
+
+    if model == "vae":
+        adams = {"vae": adam("generator", "encoder")}
+    else:
+        learning = [name for name in networks if name not in ("average", "encoder")]
+        adams = {name: adam(name) for name in learning}
+    return Run(data, shape, loss, parts, adams, facts, device, batch)
+
+
+def begin(source: str, networks: nn.ModuleDict) -> None:
+    """Fill networks from a checkpoint: a folder, or the name of a shipped generator.
+
+    What does not fit, because the classes or the size are others, begins anew. ValueError where nothing fits.
+    """
+    folder = Path(source) if (Path(source) / checkpoint.FILE).is_file() else WEIGHTS / source
+    tensors, facts = checkpoint.load(folder)
+    if facts.get("kind") not in ("gan", "vae"):
+        raise ValueError(f"{folder}: a checkpoint of kind {facts.get('kind')}, where a generator's is needed")
+    learned = checkpoint.unpack("average", tensors)
+    tensors |= checkpoint.pack("generator", learned)
+    fitting = 0
+    with torch.no_grad():
+        for name, value in networks.state_dict().items():
+            if name in tensors and tensors[name].shape == value.shape:
+                value.copy_(tensors[name])
+                fitting += name.startswith("generator.")
+    if fitting < len(learned) / 2:
+        raise ValueError(f"{folder}: its generator is of {facts['shape']}; choose the same --preset")
+
+
+def has_encoder(source: str | None) -> bool:
+    """Return whether a checkpoint to begin from has an encoder."""
+    if source is None:
+        return False
+    folder = Path(source) if (Path(source) / checkpoint.FILE).is_file() else WEIGHTS / source
+    return any(name.startswith("encoder.") for name in checkpoint.load(folder)[0])
+
+
+def restore(run: Run, out: Path) -> None:
+    """Give a run what `save` kept."""
+    tensors, known = checkpoint.load(out)
+    facts = run.facts
+    for key in ("kind", "shape", "classes", "encoder"):
+        if known.get(key) != facts[key]:
+            raise ValueError(f"{out}: the checkpoint is of {key} {known.get(key)}, not {facts[key]}")
+    run.networks.load_state_dict({name: tensors[name] for name in run.networks.state_dict()})
+    for name, adam in run.adams.items():
+        checkpoint.set_adam(adam, checkpoint.unpack(f"adam.{name}", tensors))
+    facts |= {key: value for key, value in known.items() if key != "loss"}
+
+
+def save(run: Run, out: Path) -> None:
+    """Keep all that going on needs."""
+    tensors = dict(run.networks.state_dict())
+    for name, adam in run.adams.items():
+        tensors |= checkpoint.pack(f"adam.{name}", checkpoint.adam_tensors(adam))
+    checkpoint.save(out, tensors, run.facts)
+
+
+@torch.no_grad()
+def mirrored_pairs(run: Run) -> Any:
+    """Return eight pictures of the collection above what the autoencoder makes of them."""
+    some = torch.linspace(0, len(run.data.pixels) - 1, 8).long()
+    real = F.adaptive_avg_pool2d(run.data.pixels[some].to(run.device).float() / 127.5 - 1, run.shape.view)
+    z, _ = run.networks["encoder"](real)
+    ws = run.average.mapping(z, run.data.labels[some].to(run.device))[:, None].expand(
+        -1, run.shape.num_ws, -1
+    )
+    noise = [
+        torch.zeros(1, 1, side, side, device=run.device) for side in levels_of(run.shape, run.shape.view)
+    ]
+    return side_by_side(torch.cat([real, run.average.synthesis(ws, noise)[0][-1]]))
+
+
+def follow(average: Iterable[Tensor], learning: Iterable[Tensor], seen_before: int, batch: int) -> None:
+    """Move the averaged weights after those that learn; half of what is old is forgotten in one half-life."""
+    half_life = min(EMA_MOST, EMA_SHARE * (seen_before + batch))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average), list(learning), 1 - 0.5 ** (batch / half_life))
 
 
 def train(
     images: Path,
     out: Path,
-    size: int = 128,
+    size: int = 256,
+    model: str = "gan",
     minutes: float | None = None,
     steps: int | None = None,
     label: str | None = None,
+    classes: list[str] | None = None,
+    weights: dict[str, float] | None = None,
     loss: str = "non-saturating",
+    preset: str = "S",
+    source: str | None = None,
     resume: bool = False,
     seed: int = 0,
+    batch: int | None = None,
 ) -> None:
     """Train on the pictures in `images` until the budget (`minutes` or `steps` in all) is used up.
 
-    `out` receives the checkpoint and the sample sheets. ValueError where the pictures or the checkpoint
-    won't do. With `steps`, an interrupted run that is resumed ends with the weights of an uninterrupted one.
+    `out` receives the checkpoint, sample sheets, curves and TensorBoard events. ValueError where the pictures
+    or the checkpoint won't do. With `steps`, an interrupted run that is resumed ends with the weights of an
+    uninterrupted one: each step's randomness follows from the seed and the step's number alone.
     """
-    data = pictures.training(pictures.read(images, size, label))
-    shape = Shape(size, len(data.classes))
+    data = pictures.training(pictures.read(images, size, label, classes or (), weights))
+    shape = Shape(size, len(data.classes), preset)
     torch.manual_seed(seed)
-    rng = torch.Generator().manual_seed(seed)
-    generator = Generator(shape)
-    discriminator = Discriminator(shape)
-    for network in (generator, discriminator):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(generator).requires_grad_(False)
-    adam_g = torch.optim.Adam(generator.parameters(), LEARNING_RATE, BETAS, fused=True)
-    adam_d = torch.optim.Adam(discriminator.parameters(), LEARNING_RATE, BETAS, fused=True)
-    parts: dict[str, Generator | Discriminator] = {
-        "generator": generator,
-        "discriminator": discriminator,
-        "average": average,
-    }
-    adams = {"adam_g": adam_g, "adam_d": adam_d}
     facts: dict[str, Any] = {
-        "kind": "gan",
+        "kind": model,
         "shape": asdict(shape),
         "classes": list(data.classes),
+        "encoder": model == "vae" or has_encoder(source),
         "loss": loss,
+        "source": source,
         "seed": seed,
+        "pictures": len(data.pixels),
         "step": 0,
         "pictures_seen": 0,
         "seconds": 0.0,
-        "playing": sizes_of(size)[0],
+        "playing": shape.view,
         "curve": [],
     }
+    known = checkpoint.load(out)[1] if resume else {}
     if resume:
-        tensors, known = checkpoint.load(out)
-        if {key: known.get(key) for key in ("shape", "classes")} != {
-            key: facts[key] for key in ("shape", "classes")
-        }:
-            raise ValueError(f"{out}: the checkpoint is of {known.get('shape')}, not {facts['shape']}")
-        facts = {**known, "loss": loss}
-        for name, part in parts.items():
-            part.load_state_dict(checkpoint.unpack(name, tensors))
-        for name, adam in adams.items():
-            checkpoint.set_adam(adam, checkpoint.unpack(name, tensors))
-        rng.set_state(tensors["rng"])
-    out.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        tensors = {"rng": rng.get_state()}
-        for name, part in parts.items():
-            tensors |= checkpoint.pack(name, part.state_dict())
-        for name, adam in adams.items():
-            tensors |= checkpoint.pack(name, checkpoint.adam_tensors(adam))
-        checkpoint.save(out, tensors, facts)
-        sheet(average, facts["playing"]).save(out / f"sheet-{facts['pictures_seen']:07d}.png")
+        facts["encoder"] = known.get("encoder", False)
+    run = build(
+        data, shape, model, facts, loss, batch or BATCH["cuda" if torch.cuda.is_available() else "cpu"]
+    )
+    if resume:
+        restore(run, out)
+    elif source is not None:
+        begin(source, run.networks)
+    first = parallel.rank() == 0
+    journal = None
+    if first:
+        out.mkdir(parents=True, exist_ok=True)
+        journal = Journal(out)
+    scales = scales_of(shape)
+    rng = torch.Generator(run.device)
 
     def progress() -> float:
         spent = facts["step"] / steps if steps else facts["seconds"] / (60 * (minutes or 60.0))
         return min(float(spent), 1.0)
 
-    bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=2)
+    def keep() -> None:
+        if journal is not None:
+            save(run, out)
+            journal.show(
+                f"sheet-{facts['pictures_seen']:07d}", sheet(run.average, facts["playing"]), facts["curve"]
+            )
+            if model == "vae":
+                journal.show("pairs", mirrored_pairs(run), facts["curve"])
+
+    bar = tqdm(
+        total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=2, disable=not first
+    )
     saved = shown_at = time.monotonic()
-    shown_before = facts["pictures_seen"]
+    shown_before, stopping = facts["pictures_seen"], 0.0
+    line: dict[str, Any] = {}
     with stop_requests() as stop:
-        while progress() < 1 and not stop():
+        while progress() < 1 and not stopping:
             began = time.monotonic()
-            if size_at(progress(), size) > facts["playing"]:
-                facts["playing"] *= 2
-                for network in parts.values():
-                    network.grow(facts["playing"])
-            playing = facts["playing"]
-            levels = tuple(side for side in shape.sizes if side <= playing)
-
-            # 1 and 2. Sample a minibatch of latents, and one of real pictures (with their classes, mirrored
-            #    by chance). A latent becomes a picture of the same class.
-            chosen = torch.randint(len(data.pixels), (BATCH,), generator=rng)
-            labels = data.labels[chosen]
-            real = data.pixels[chosen].float() / 127.5 - 1
-            mirrored = torch.rand(BATCH, 1, 1, 1, generator=rng) < 0.5
-            real = F.adaptive_avg_pool2d(torch.where(mirrored, real.flip(3), real), playing)
-            with torch.no_grad():
-                fake = fakes(generator, labels, levels, rng)[-1]
-
-            # 3. Ascend the discriminator's gradient of log D(x) + log(1 - D(G(z))), less the R1 penalty on
-            #    its gradient at real pictures (Mescheder et al. 2018, arXiv:1801.04406) every sixteenth time.
-            regularise = facts["step"] % R1_INTERVAL == 0
-            shown = augment(real, rng).requires_grad_(regularise)
-            score_real = judge(discriminator, shown, labels)
-            score_fake = judge(discriminator, augment(fake, rng), labels)
-            loss_d = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
-            penalty = torch.zeros(())
-            if regularise:
-                (slope,) = torch.autograd.grad(score_real.sum(), shown, create_graph=True)
-                penalty = slope.square().sum((1, 2, 3)).mean()
-            r1 = R1_SCALE * playing**2 / BATCH / 2 * R1_INTERVAL
-            adam_d.zero_grad()
-            (loss_d + r1 * penalty).backward()
-            adam_d.step()
-
-            # 4. Repeat 1 to 3 k times: k = 1, as in the paper's experiments.
-
-            # 5. Sample a minibatch of latents.
-            labels = data.labels[torch.randint(len(data.pixels), (BATCH,), generator=rng)]
-            shots = fakes(generator, labels, levels, rng)
-
-            # 6. Descend the generator's gradient of its loss. Beside the game, each early head must show the
-            #    last picture made small, so that all rungs agree: what a later head adds is detail alone.
-            discriminator.requires_grad_(False)
-            loss_g = GENERATOR_LOSS[loss](judge(discriminator, augment(shots[-1], rng), labels))
-            discriminator.requires_grad_(True)
-            small, apart = shots[-1], torch.zeros(())
-            for shot in reversed(shots[3:-1]):  # from 32 px
-                small = downsample(small)
-                apart = apart + F.mse_loss(shot, small)
-            adam_g.zero_grad()
-            (loss_g + RUNG_WEIGHT * apart).backward()  # type: ignore[no-untyped-call]
-            adam_g.step()
-
-            with torch.no_grad():
-                half_life = min(EMA_MOST, EMA_SHARE * (facts["pictures_seen"] + BATCH))
-                keep = 0.5 ** (BATCH / half_life)
-                torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - keep)
+            rng.manual_seed(((seed << 20) + parallel.rank() << 32) + facts["step"] & (1 << 63) - 1)
+            scale = scales[0] if model == "vae" else scale_at(progress(), facts["step"], scales)
+            facts["playing"] = max(facts["playing"], scale)
+            line |= (fit if model == "vae" else play)(run, scale, rng)
+            together = run.batch * parallel.world()
+            follow(run.average.parameters(), run.generator.parameters(), facts["pictures_seen"], together)
 
             facts["step"] += 1
-            facts["pictures_seen"] += BATCH
-            facts["seconds"] += time.monotonic() - began
+            facts["pictures_seen"] += together
+            spent = facts["seconds"] + time.monotonic() - began
+            facts["seconds"], stopping = parallel.most(spent, float(stop()))
             bar.update(100 * progress() - bar.n)
-            if facts["step"] % R1_INTERVAL == 1:
-                line = {
-                    "pictures": facts["pictures_seen"],
-                    "side": playing,
-                    "loss_d": round(loss_d.item(), 3),
-                    "loss_g": round(loss_g.item(), 3),
-                    "r1": round((r1 / R1_INTERVAL * penalty).item(), 4),
-                    "rungs": round(float(apart), 5),
-                    "rate": round((facts["pictures_seen"] - shown_before) / (time.monotonic() - shown_at), 1),
-                }
+            if facts["step"] % (2 * R1_INTERVAL) == 1:
+                rate = (facts["pictures_seen"] - shown_before) / (time.monotonic() - shown_at)
                 shown_before, shown_at = facts["pictures_seen"], time.monotonic()
-                bar.set_postfix(line)
+                line = {"pictures": facts["pictures_seen"], "side": scale, **line, "rate": rate}
+                rounded = {name: round(value, 4) for name, value in line.items()}
+                bar.set_postfix(rounded)
+                if journal is not None:
+                    journal.note(rounded)
+                    facts["curve"].append(rounded)
             if time.monotonic() - saved > CHECKPOINT_S:
-                facts["curve"].append(line)
-                save()
+                keep()
                 saved = time.monotonic()
-    save()
+    keep()
     bar.close()
+    if journal is not None:
+        journal.close()
 
 
-@torch.no_grad()
-def sheet(generator: Generator, side: int, columns: int = 8) -> Image.Image:
-    """Return a sheet of pictures at `side` px from fixed latents, the classes by columns in turn."""
-    rng = torch.Generator().manual_seed(1)
-    shape = generator.shape
-    labels = torch.eye(shape.classes)[torch.arange(SHEET) % shape.classes] if shape.classes else None
-    w = generator.mapping(torch.randn(SHEET, shape.z_dim, generator=rng), labels)
-    middle = w.mean(0)
-    ws = (middle + PSI * (w - middle))[:, None].expand(-1, shape.num_ws, -1)
-    levels = tuple(size for size in shape.sizes if size <= side)
-    shots = generator.synthesis(ws, [torch.zeros(1, 1, size, size) for size in levels])[-1]
-    pixels = (shots * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    rows = pixels.reshape(-1, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
-    return Image.fromarray(np.ascontiguousarray(rows.reshape(-1, columns * side, 3)))
+def factor(text: str) -> tuple[str, float]:
+    """Return the class and the factor of CLASS=FACTOR."""
+    name, _, value = text.rpartition("=")
+    number = float(value)
+    if not name or not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: CLASS=FACTOR with a factor above 0 would be right")
+    return name, number
 
 
 def main() -> int:
     """Read the command line and train; bad input ends with one clear error."""
     parser = argparse.ArgumentParser(prog="python -m models.train_gan", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures (subfolders too)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and sample sheets")
-    parser.add_argument("--size", type=int, default=128, choices=(32, 64, 128, 256), help="side in pixels")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, sheets and curves")
+    parser.add_argument("--model", choices=("gan", "vae"), default="gan")
+    parser.add_argument("--size", type=int, default=256, choices=SIZES, help="side in pixels")
+    parser.add_argument("--preset", choices=gan.PRESETS, default="S", help="channels of the generator")
     parser.add_argument("--minutes", type=float, default=60.0, help="training time in all, resumed runs too")
     parser.add_argument("--label", help="column of index.csv that holds the class, such as artist")
+    parser.add_argument("--classes", nargs="+", help="train on these alone, each a part of a class's name")
+    parser.add_argument(
+        "--weight", type=factor, action="append", dest="weights", metavar="CLASS=FACTOR",
+        help="draw the pictures of a class so many times as often; repeat",
+    )  # fmt: skip
     parser.add_argument("--loss", choices=GENERATOR_LOSS, default="non-saturating")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="NAME",
+        help="begin from a shipped generator, or a folder of training",
+    )
+    parser.add_argument("--batch", type=int, help="pictures a step and process (8 on a CPU, 32 on a GPU)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
+    options["weights"] = dict(options["weights"] or ())
     keep_freed_memory()
     try:
         train(**options)
     except ValueError as error:
         print(f"train_gan: {error}", file=sys.stderr)
         return 2
+    finally:
+        parallel.finish()
     return 0
 
 

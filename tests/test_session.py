@@ -178,8 +178,9 @@ def test_killed_outright_nothing_is_left_behind(tmp_path: Path) -> None:
     time.sleep(2.5)
     process.kill()
     process.wait(5)
-    _, alive = psutil.wait_procs(children, timeout=5)
-    assert not alive, "workers end with the main process"
+    _, left = psutil.wait_procs(children, timeout=5)
+    ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # and not fetched yet by whoever inherits orphans here
+    assert all(child.status() in ended for child in left), "workers end with the main process"
     recording = read(next(tmp_path.glob("*.chladni")))
     assert recording.end_tick > 240
 

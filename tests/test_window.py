@@ -40,13 +40,14 @@ def frame(tick: int = 8, pixels: NDArray[np.uint8] | None = None) -> Frame:
     return Frame(tick, picture() if pixels is None else pixels, 0, 0, False, ())
 
 
-def start_server() -> tuple[subprocess.Popen[bytes], str]:
-    """Start an X server of its own on a free display."""
+def start_server(display: str | None = None) -> tuple[subprocess.Popen[bytes], str]:
+    """Start an X server of its own on a free display, or on one that has just lost its server."""
     if not (which("Xvfb") and which("xdotool") and which("xwd")):
         pytest.skip("needs Xvfb, xdotool and xwd")
     reading, writing = os.pipe()
     # -noreset: it would begin anew, and refuse for a moment, when the last window of a test has gone
-    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-noreset"]
+    command = ["Xvfb", *([display] if display else []), "-displayfd", str(writing), "-noreset"]
+    command += ["-screen", "0", f"{WIDTH}x{HEIGHT}x24"]
     server = subprocess.Popen(command, pass_fds=(writing,), stderr=subprocess.DEVNULL)
     os.close(writing)
     with open(reading) as pipe:
@@ -318,49 +319,89 @@ def test_blackout_is_done_once_on_frames_meant_for_shaders_that_are_gone(
     assert capture()[y + 180, x + 320].tolist() == pytest.approx([200 * share] * 3, abs=2)
 
 
-LOSES_ITS_SERVER = """
-import os, sys, time
+OUTLIVES_ITS_SERVER = """
+import sys, time
 import numpy as np
 from engine.io.window import Window
 from engine.workers.shared import Frame
 
-window = Window("test", (320, 200), shaders=False)
-print("open", flush=True)
-frame = Frame(8, np.zeros((32, 32, 3), np.uint8), 0, 0, False, ())
-end = time.monotonic() + 10.0
-while not window.lost and time.monotonic() < end:
-    window.draw(frame, 0, ()), window.flip(), window.inputs()
-    time.sleep(0.01)
-for _ in range(20):
-    window.draw(frame, 0, ()), window.flip(), window.inputs()
-print(window.lost, window.closed, flush=True)
+shaders, fullscreen = (word == "True" for word in sys.argv[1:])
+window = Window("test", (320, 200), shaders=shaders, fullscreen=fullscreen)
+frame = Frame(8, np.full((32, 32, 3), 200, np.uint8), 0, 0, False, ())
+
+def play(until, seconds=15.0):
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        window.draw(frame, 0, ()), window.flip(), window.inputs()
+        time.sleep(0.01)
+
+print("open", window.shaders, flush=True)
+play(lambda: window.lost)
+print("lost", window.lost, window.closed, flush=True)
+play(lambda: window._alive)
+play(lambda: False, 0.5)
+print("back", window.shaders, flush=True)
+sys.stdin.readline()
 window.close()
+print("closed", flush=True)
 """
 
 
 @pytest.mark.screen
 @pytest.mark.skipif(sys.platform != "linux", reason="an X server's end")
-def test_the_end_of_the_x_server_is_survived() -> None:
+@pytest.mark.parametrize(("shaders", "fullscreen"), [(False, False), (False, True), (True, False)])
+def test_the_window_comes_back_with_its_x_server(shaders: bool, fullscreen: bool) -> None:
     server, display = start_server()
     environment = {name: value for name, value in os.environ.items() if name != "SDL_VIDEODRIVER"}
     environment |= {"DISPLAY": display}
     player = subprocess.Popen(
-        [sys.executable, "-c", LOSES_ITS_SERVER], stdout=subprocess.PIPE, text=True, env=environment,
-        cwd=Path(__file__).resolve().parent.parent,
+        [sys.executable, "-c", OUTLIVES_ITS_SERVER, str(shaders), str(fullscreen)], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).resolve().parent.parent,
     )  # fmt: skip
+    assert player.stdout is not None
+    told = iter(player.stdout)
     try:
-        assert player.stdout is not None
-        assert any(line.startswith("open") for line in player.stdout)
-        server.terminate()
+        opened = next(line for line in told if line.startswith("open"))
+        server.kill()
         server.wait(5)
-        out, _ = player.communicate(timeout=20)
-        assert out.split() == ["1", "False"]
+        assert next(told) == "lost 1 False\n"
+        server, _ = start_server(display)
+        assert next(told).split() == ["back", opened.split()[1]]
+        before, os.environ["DISPLAY"] = os.environ.get("DISPLAY", ""), display
+        try:
+            shown = capture()
+        finally:
+            os.environ["DISPLAY"] = before
+        share = (shown == 200).mean()  # of the screen that the picture covers again
+        assert share == 1.0 if fullscreen else share > 0.05
+        assert player.communicate("\n", timeout=20)[0] == "closed\n"
         assert player.returncode == 0
     finally:
         for process in (player, server):
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)  # SDL makes SIGTERM an event
             process.wait(5)
+
+
+@pytest.mark.screen
+def test_a_window_that_somebody_destroys_comes_back(window: Window) -> None:
+    xdo("windowclose", identify())
+    until(window, lambda _: window.lost == 1)
+    until(window, lambda _: window._alive)
+    settle(window)
+    assert not window.closed
+    assert identify()
+
+
+@pytest.mark.screen
+def test_the_close_button_is_to_be_pressed_twice(window: Window) -> None:
+    import pygame
+
+    for presses, closed in ((1, False), (2, True)):
+        for event in (pygame.WINDOWCLOSE, pygame.QUIT):  # SDL tells of a press twice
+            pygame.event.post(pygame.event.Event(event))
+        settle(window, 0.3)
+        assert window.closed == closed, presses
 
 
 def test_no_display_is_one_clear_error() -> None:

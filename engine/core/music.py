@@ -140,13 +140,16 @@ def thin(show: Show, state: ShowState) -> ShowState:
     if not (state.hands[0].density or state.hands[1].density):
         return state
     kept = _DENSITY_S / (_DENSITY_S + 1.0 / show.fps)
-    for who, hand in enumerate(state.hands):
-        if hand.density:
-            density = hand.density * kept if hand.density > _FAINTEST else 0.0
-            state = _with_hand(state, who, replace(hand, density=density))
-            if is_patched(show, f"/{_WHO[who]}/density"):
-                state = feed(show, state, f"/{_WHO[who]}/density", density / DENSEST)
-    if is_patched(show, "/notes/density"):
-        both = state.hands[0].density + state.hands[1].density
-        state = feed(show, state, "/notes/density", both / DENSEST)
+    performer, musician = (_thinned(hand, kept) for hand in state.hands)
+    state = replace(state, hands=(performer, musician))
+    densities = (performer.density, musician.density, performer.density + musician.density)
+    for who, density in zip((*_WHO, "notes"), densities, strict=True):
+        if is_patched(show, f"/{who}/density"):
+            state = feed(show, state, f"/{who}/density", density / DENSEST)
     return state
+
+
+def _thinned(hand: Hand, kept: float) -> Hand:
+    if not hand.density:
+        return hand
+    return replace(hand, density=hand.density * kept if hand.density > _FAINTEST else 0.0)

@@ -1,6 +1,5 @@
 """Where frames are seen: a window, or nowhere."""
 
-import atexit
 import ctypes
 import gc
 import os
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from glob import glob
-from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +19,9 @@ from engine.core.parameters import EFFECTS
 from engine.io import keys, x11
 from engine.workers.shared import Frame
 
-_QUIT_US = 1e6  # two Escapes within a second close the window
+_QUIT_US = 1e6  # two Escapes within a second close the window ...
+_CLOSE_US = 3e6  # ... and the window manager's button twice within three: once may be a slip
+_TWIN_US = 0.1e6  # SDL tells of one press twice, as the window's and as the program's end
 _REOPEN_US = 1e6
 _SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader", "gdi generic", "software")
 _UNSEEN = ("offscreen", "dummy")  # what SDL falls back to in silence
@@ -100,10 +100,11 @@ class Window:
     """A window on a display, with its keyboard, mouse and game controllers.
 
     F takes it to the whole display and back, H shows the head-up display, the function keys swap to
-    `generators`, Escape twice within a second closes it. Where GL runs on a GPU, `shaders` is true and the
-    effects are done here (`shaders=False` or `True` decides otherwise); elsewhere frames come finished and
-    are scaled by OpenCV. A window that is lost is counted in `lost` and tried again every second, unless its
-    X server is gone: then the show goes on without it. Raise RuntimeError where no window opens.
+    `generators`, Escape twice within a second closes it, and so does its close button twice within three.
+    Where GL runs on a GPU, `shaders` is true and the effects are done here (`shaders=False` or `True` decides
+    otherwise); elsewhere frames come finished and are scaled by OpenCV. A window that is lost, destroyed or
+    left by its X server is counted in `lost` and tried again every second. Raise RuntimeError where no window
+    opens.
     """
 
     def __init__(
@@ -120,8 +121,8 @@ class Window:
         self.shaders = self.closed = False
         self.lost = 0
         self.refresh_hz: float | None = None
-        self._alive = False
-        self._retry_us = self._escape_us = 0.0
+        self._alive = self._server_lost = False
+        self._retry_us = self._escape_us = self._close_us = 0.0
         self._caption: Caption | None = None
         self._hud = False
         self._hud_lines: tuple[str, ...] = ()
@@ -152,7 +153,7 @@ class Window:
     def _open(self) -> None:
         pygame = self._pygame
         x11.survive_refusals()
-        pygame.display.init()
+        self._init_display()
         if pygame.display.get_driver() in _UNSEEN and "SDL_VIDEODRIVER" not in os.environ:
             raise pygame.error("no display that SDL can open")
         pygame.display.set_caption(self._title)
@@ -161,22 +162,30 @@ class Window:
         if not self.shaders:
             self._set_mode(0)
             self._draw_frame = self._draw_software
-        x11.survive_lost_server(pygame, self._lose_for_good)
         self.refresh_hz = _refresh_hz(pygame, self._display)
         self._hud_surface = None
         self._alive = True
+
+    def _init_display(self) -> None:
+        """Have SDL connect to the display."""
+        with x11.surviving_lost_servers(self._lose_server):
+            self._pygame.display.init()
 
     def _set_mode(self, flags: int) -> Any:
         """Open the window, or change it to its present form; return its surface."""
         pygame = self._pygame
         size = self._size
         if self._fullscreen:
-            size, flags = pygame.display.get_desktop_sizes()[self._display], flags | pygame.FULLSCREEN
+            size, flags = pygame.display.get_desktop_sizes()[self._there()], flags | pygame.FULLSCREEN
         else:
             flags |= pygame.RESIZABLE
         vsync = 1 if flags & pygame.OPENGL else 0
         pygame.mouse.set_visible(not self._fullscreen)
-        return pygame.display.set_mode(size, flags, display=self._display, vsync=vsync)
+        return pygame.display.set_mode(size, flags, display=self._there(), vsync=vsync)
+
+    def _there(self) -> int:
+        """Return the number of the display to open on: the last, where the wanted one is unplugged."""
+        return min(self._display, self._pygame.display.get_num_displays() - 1)
 
     def _open_gl(self) -> bool:
         """Open the window with GL 3.3; return False, with no window open, where no GPU would run it."""
@@ -198,7 +207,7 @@ class Window:
         except Exception:  # no GL, no moderngl, no GPU, a driver's own error: software then
             self._drop_gl()
             pygame.display.quit()
-            pygame.display.init()
+            self._init_display()
             pygame.display.set_caption(self._title)
             return False
         self._drawn_tick = -1
@@ -220,11 +229,18 @@ class Window:
             self.lost += 1
             self._retry_us = monotonic_us() + _REOPEN_US
 
-    def _lose_for_good(self) -> None:
-        """Note that the X server is gone, which SDL cannot leave: see `_survive_lost_display`."""
+    def _lose_server(self) -> None:
+        """Note that the X server is gone."""
+        self._server_lost = True
         self._lose()
-        self._retry_us = inf
-        atexit.unregister(self._pygame.quit)
+
+    def _leave_display(self) -> None:
+        """Have SDL leave the display, whatever has become of it."""
+        if self._server_lost:
+            x11.forget_window(self._pygame)
+        self._drop_gl()
+        self._pygame.display.quit()
+        self._server_lost = False
 
     def _ready(self) -> bool:
         """Return whether there is a window, trying to open it again at most once a second."""
@@ -233,8 +249,7 @@ class Window:
         if monotonic_us() < self._retry_us:
             return False
         try:
-            self._drop_gl()
-            self._pygame.display.quit()
+            self._leave_display()
             self._open()
         except Exception:  # SDL's, GL's or a driver's own error
             self._retry_us = monotonic_us() + _REOPEN_US
@@ -392,7 +407,10 @@ class Window:
             case pygame.WINDOWFOCUSLOST:
                 return self._sourced(keys.SOURCE, self._keys.release())
             case pygame.QUIT | pygame.WINDOWCLOSE:
-                return self._leave()
+                return self._close_asked()
+            case pygame.WINDOWHIDDEN if not x11.window_exists(pygame):
+                self._lose()  # somebody has destroyed it
+                return self._sourced(keys.SOURCE, self._keys.release())
             case pygame.MOUSEBUTTONDOWN | pygame.MOUSEBUTTONUP if event.button not in (4, 5):
                 down = event.type == pygame.MOUSEBUTTONDOWN
                 return self._sourced("mouse", [self._mouse.button(event.button, down)])
@@ -448,6 +466,12 @@ class Window:
             self._escape_us = now_us
         return []
 
+    def _close_asked(self) -> list[tuple[float, str, Body]]:
+        """Stay the first time that the window manager's button is pressed: it is easily hit."""
+        now_us = monotonic_us()
+        since_us, self._close_us = now_us - self._close_us, now_us
+        return self._leave() if _TWIN_US < since_us < _CLOSE_US else []
+
     def _leave(self) -> list[tuple[float, str, Body]]:
         """Close for the user; what sounds is released."""
         self.closed = True
@@ -455,11 +479,10 @@ class Window:
 
     def close(self) -> None:
         """Give everything back."""
-        if self._alive:
+        if self._alive or self._server_lost:
             self._alive = False
-            self._drop_gl()
+            self._leave_display()
             self._pygame.joystick.quit()
-            self._pygame.display.quit()
         self.closed = True
 
 

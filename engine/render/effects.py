@@ -131,6 +131,12 @@ class Effects:
             )
         return picture
 
+    def remember(self, picture: Pixels) -> None:
+        """Feed back a picture that another Effects has finished: what it fed back itself is gone with it."""
+        fitting = cv2.resize(picture, self._size, interpolation=cv2.INTER_LINEAR).copy()
+        self._trail = fitting.astype(np.float32)
+        self._before = self._output = fitting
+
     def _other(self, picture: Pixels) -> Pixels:
         """Return the work buffer that `picture` does not lie in."""
         return self._work[picture is self._work[0]]

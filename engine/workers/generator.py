@@ -10,13 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from engine.clock import monotonic_us
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS
-from engine.workers.links import PROVIDERS, GeneratorLink, pack_text, unpack_job
+from engine.workers.links import GENERATOR_CELLS, PROVIDERS, GeneratorLink, pack_text, unpack_job
 from engine.workers.shared import Board
 
 if TYPE_CHECKING:
@@ -33,6 +36,22 @@ _OUTLIER = 3.0  # a frame that took longer than so many times the best was inter
 _GAIN = 0.1  # of the exponential means, about the last ten frames
 _LOADING_US = 120e6  # so long may loading take, and so long the warming of each rung
 _FRAME_US, _FRAME_TIMES = 10e6, 20.0  # a frame may take the first, or so many times what is expected of it
+_OVERDUE_TIMES = 6.0  # where an understudy waits, no more than this, if the frame would be late besides
+_IDLE_US = 50e3  # beyond the longest wait for a job: who has not come round by then will not
+_FAULTS = 2  # frames in a row that fail: an understudy may do better
+_CHECK_US = 1e6  # between two looks whether a known latent still gives the picture that it gave
+_CHECK_ROOM = 3.0  # times what it takes must be left until the next frame is due
+_ROUNDING = 2  # of 255: a GPU may round differently from run to run
+_GPU_US, _GPU_LONGEST_US = 20e6, 600e6  # until a lost GPU is tried again, doubled each time
+
+
+_CUE_S = 0.5  # between two looks of an understudy whether it is still wanted
+_LAST_TICK = 1 << 62
+
+_KNOWN = FrameJob(  # a job to warm with, and to check by
+    0, 0, 1, 0.5, 2, (0.0, 0.0, 0.0), 0.7, 1.0, 3, (1.0,), (0.0,) * DIRECTIONS,
+    tuple(effect.default for effect in EFFECTS),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,35 +146,83 @@ def _yield_to_all() -> None:
         os.nice(19)
 
 
-def run(link: GeneratorLink, config: GeneratorConfig) -> None:
+# A network that has gone wrong without an error (a bit flipped in memory, a driver that returns the picture
+# before, NaN cast to bytes) looks like any other. So a known latent is made again each second, when there is
+# time, and must give what it gave the first time.
+class Checker:
+    """Compares the picture of a known job with the one that the same rung gave first."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, NDArray[Any]] = {}
+        self._checked_us = 0.0
+
+    def due(self, now_us: float) -> bool:
+        """Tell whether it is time."""
+        return now_us - self._checked_us > _CHECK_US
+
+    def agrees(self, generator: "Generator", rung: int) -> bool:
+        """Make the known picture; return whether it is what it was."""
+        import cv2
+
+        self._checked_us = monotonic_us()
+        picture = generator.frame(_KNOWN, rung)
+        first = self._first.setdefault(rung, picture.copy())
+        return first.shape == picture.shape and cv2.norm(first, picture, cv2.NORM_INF) <= _ROUNDING
+
+
+def run(link: GeneratorLink, config: GeneratorConfig, cue: Semaphore | None = None) -> None:
     """Make pictures until told to stop, or until the parent process is gone.
 
-    Whether they get their effects here or are left to shaders is asked of the board for each.
+    Whether they get their effects here or are left to shaders is asked of the board for each. An understudy
+    (its `cue` has not been given yet) loads, warms and waits; until it has its cue it has a board of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    board = link.board
-    _ask_for_patience(board, _LOADING_US)
+    board, parent = link.board, parent_process()
+    understudy = cue is not None and not cue.acquire(block=False)
+    rehearsal = replace(link, board=Board(GENERATOR_CELLS)) if understudy else link
+    _ask_for_patience(rehearsal.board, _LOADING_US)
     with suppress(OSError, AttributeError):  # not on this system
         os.setpriority(os.PRIO_PROCESS, 0, config.nice)
     try:
-        with ThreadPoolExecutor(1, initializer=_yield_to_all if config.ahead else None) as loader:
-            maker, best_us = loader.submit(_load, link, config).result()
+        yields = _yield_to_all if config.ahead or understudy else None
+        with ThreadPoolExecutor(1, initializer=yields) as loader:
+            maker, best_us = loader.submit(_load, rehearsal, config).result()
     except Exception as error:
         link.says.push(pack_text(str(error)))
         raise SystemExit(1) from None
-    generator, networks = maker.generator, maker.networks
-    ladder = Ladder(best_us)
     gc.collect()
     gc.freeze()
+    if understudy:
+        assert cue is not None
+        board["understudy"] = 1.0
+        while not cue.acquire(timeout=_CUE_S):
+            if board["stop"] or (parent is not None and not parent.is_alive()):
+                return
+        for cell in ("provider", "inference_us", "least_us"):
+            board[cell] = rehearsal.board[cell]
+        _go_on(link, maker)
+    _play(link, maker, Ladder(best_us))
+
+
+def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
+    """Make the picture of each job as it comes."""
+    board, parent = link.board, parent_process()
+    generator, networks = maker.generator, maker.networks
+    checker, faults, began_us = Checker(), 0, monotonic_us()
+    board["gpu_lost"] = board["gpu_lost"] if generator.provider == "CPUExecutionProvider" else 0.0
     board["heartbeat_us"] = monotonic_us()
     board["ready"] = 1.0
-    parent = parent_process()
     waiting: list[tuple[FrameJob, int, float]] = []
     last_frame, last_deadline_us, period_us = -1, 0.0, 1e6
     while not board["stop"] and (parent is None or parent.is_alive()):
         board["heartbeat_us"] = monotonic_us()
         waiting.extend(unpack_job(record) for record in link.jobs.pop_all())
         if not waiting:
+            left_us = last_deadline_us + period_us - monotonic_us()
+            if checker.due(monotonic_us()) and left_us > _CHECK_ROOM * ladder.expected_us(ladder.rung):
+                _check(link, generator, checker, ladder)
+            _retry_gpu(board, began_us)
+            board["overdue_us"] = monotonic_us() + _WAIT_S * 1e6 + _IDLE_US
             link.jobs.wait(_WAIT_S)
             continue
         job, frame, deadline_us = waiting.pop(0)
@@ -175,17 +242,69 @@ def run(link: GeneratorLink, config: GeneratorConfig) -> None:
         room_us -= networks_us
         ahead_us = deadline_us - now_us - networks_us
         rung = ladder.squeeze(room_us) if board["crowded"] else ladder.choose(room_us, ahead_us)
-        _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * (ladder.expected_us(rung) + networks_us)))
+        expected_us = ladder.expected_us(rung) + networks_us
+        _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
+        board["overdue_us"] = max(deadline_us - period_us / 2.0, now_us + _OVERDUE_TIMES * expected_us)
         try:
             took_us = _make(link, maker, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
             board.add("errors")
+            board["overdue_us"], faults = 0.0, faults + 1
             if generator.fall_to_cpu():
                 networks.fall_to_cpu()
-                ladder = Ladder(_warm(link, generator))
+                board.add("gpu_lost")
+                ladder, checker, began_us, faults = _land(link, generator), Checker(), monotonic_us(), 0
+            if faults >= _FAULTS and board["understudy"]:
+                raise SystemExit(1) from None
             link.jobs.wait(_WAIT_S)
         else:
+            board["overdue_us"], faults = 0.0, 0
             ladder.learn(rung, took_us)
+
+
+def _go_on(link: GeneratorLink, maker: "Maker") -> None:
+    """Remember the last picture of whoever was there before, for the effects that feed it back."""
+    frame = link.frames.newest(_LAST_TICK)
+    if frame is not None and not frame.raw:
+        maker.effects.remember(frame.pixels)
+
+
+def _check(link: GeneratorLink, generator: "Generator", checker: Checker, ladder: Ladder) -> None:
+    """Make the known picture on the present rung; end this process if it is not what it was."""
+    link.board["overdue_us"] = monotonic_us() + _IDLE_US + _OVERDUE_TIMES * ladder.expected_us(ladder.rung)
+    try:
+        agrees = checker.agrees(generator, ladder.rung)
+    except Exception:  # the next frame will raise it again, and be counted
+        agrees = True
+    link.board["overdue_us"] = 0.0
+    if not agrees:
+        link.board.add("errors")
+        link.says.push(pack_text("a known picture came out differently: its process is replaced"))
+        raise SystemExit(1)
+
+
+# What a GPU loses it loses for the whole process. So who fell to the CPU makes way, after a while, for an
+# understudy, which has asked for a GPU afresh; one that got none makes way again, later each time.
+def _retry_gpu(board: Board, began_us: float) -> None:
+    """End this process if a GPU was lost long enough ago and an understudy waits."""
+    lost = board["gpu_lost"]
+    wait_us = min(_GPU_US * 2.0 ** min(lost - 1.0, 10.0), _GPU_LONGEST_US)
+    if lost and board["understudy"] and monotonic_us() - began_us > wait_us:
+        board.add("gpu_lost")
+        raise SystemExit(0)
+
+
+def _land(link: GeneratorLink, generator: "Generator") -> Ladder:
+    """Return a ladder for a generator that has just lost its GPU, at its lowest rung.
+
+    Only that one is warmed, so that pictures come again within half a second; the others are taken to need
+    more as they have more pixels.
+    """
+    sizes = [rung.height * rung.width for rung in generator.manifest.rungs]
+    (least_us,) = _warm(link, generator, [len(sizes) - 1])
+    ladder = Ladder([least_us * size / sizes[-1] for size in sizes])
+    ladder.rung = len(sizes) - 1
+    return ladder
 
 
 def _make(link: GeneratorLink, maker: "Maker", job: FrameJob, frame: int, rung: int) -> float:
@@ -193,6 +312,9 @@ def _make(link: GeneratorLink, maker: "Maker", job: FrameJob, frame: int, rung: 
     board = link.board
     begun_us = monotonic_us()
     pixels = maker.generator.frame(job, rung)
+    made, wanted = pixels.shape, maker.generator.manifest.rungs[rung]
+    if made != (wanted.height, wanted.width, 3):
+        raise ValueError(f"a picture of shape {made}, where {wanted.height} x {wanted.width} was promised")
     inferred_us = monotonic_us()
     pixels = maker.networks.apply(pixels, job.networks)
     networks_us = monotonic_us() - inferred_us
@@ -218,20 +340,16 @@ def _load(link: GeneratorLink, config: GeneratorConfig) -> "tuple[Maker, list[fl
     return maker, _warm(link, maker.generator)
 
 
-def _warm(link: GeneratorLink, generator: "Generator") -> list[float]:
-    """Run each rung a few times; return its best time in microseconds."""
-    job = FrameJob(
-        0, 0, 1, 0.5, 2, (0.0, 0.0, 0.0), 0.7, 1.0, 3, (1.0,), (0.0,) * DIRECTIONS,
-        tuple(effect.default for effect in EFFECTS),
-    )  # fmt: skip
+def _warm(link: GeneratorLink, generator: "Generator", rungs: Sequence[int] = ()) -> list[float]:
+    """Run each rung (all of them if none are named) a few times; return its best time in microseconds."""
     best_us = []
-    for rung in range(generator.rungs):
+    for rung in rungs or range(generator.rungs):
         _ask_for_patience(link.board, _LOADING_US)
         times_us = []
         for _ in range(_WARM_RUNS):
             begun_us = monotonic_us()
             try:
-                generator.frame(job, rung)
+                generator.frame(_KNOWN, rung)
             except Exception:
                 link.board.add("errors")
                 generator.fall_to_cpu()

@@ -38,9 +38,10 @@ PROJECTION = f"dii100s{MAX_Z}s"
 WRITE, WRITTEN = f"qd{TEXT}", f"q{TEXT}"
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
-# to come promises that it may be silent until then),
-# `ready` becomes 1 when it can work, `stop` is set by the main process.
-COMMON = ("heartbeat_us", "ready", "stop")
+# to come promises that it may be silent until then), `ready` becomes 1 when it can work, `stop` is set by the
+# main process. `overdue_us` is the time at which what it does should long be done, 0 while it does nothing of
+# the kind; `understudy` becomes 1 when a second process, loaded and warm, waits for its cue.
+COMMON = ("heartbeat_us", "ready", "stop", "overdue_us", "understudy")
 SOUND_CELLS = (
     *COMMON,
     "epoch",  # counts openings of a device; 0 before the first
@@ -63,6 +64,7 @@ GENERATOR_CELLS = (
     "left_out",  # pictures whose image networks would have made them late
     "skipped",
     "errors",
+    "gpu_lost",  # how often in a row a GPU was lost or not to be had; 0 while one works
     "height",
     "width",
     "shaders",

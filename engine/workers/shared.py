@@ -76,8 +76,7 @@ class Ring(_Shared):
         at = (written & (self._capacity - 1)) * self._record.size
         self._record.pack_into(self._data, at, *fields)
         self._counts[0] = written + 1
-        with suppress(ValueError):  # it rings already
-            self._bell.release()
+        self.ring()
         return True
 
     def pop_all(self) -> list[tuple[Any, ...]]:
@@ -90,9 +89,16 @@ class Ring(_Shared):
         self._counts[1] = written
         return records
 
+    # The system counts such a wait on the wall clock (sem_timedwait, POSIX.1-2017). One that is set back by
+    # an hour would make it an hour longer, so whoever notices rings.
     def wait(self, timeout_s: float) -> bool:
         """Sleep until a push, at most `timeout_s`; True if there was one (it may be popped already)."""
         return self._bell.acquire(timeout=timeout_s)
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        with suppress(ValueError):  # it rings already
+            self._bell.release()
 
     @property
     def refused(self) -> int:

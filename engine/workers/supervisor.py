@@ -1,10 +1,12 @@
 """Starts the workers, watches their signs of life, and brings back those that die or hang."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 import psutil
@@ -16,6 +18,21 @@ SILENT_S = 3.0  # a worker that gives no sign of life for so long hangs
 START_S = 30.0  # so long may a worker take from its start to its first sign of life
 _BACKOFF_S = (0.0, 0.2, 1.0, 5.0)  # before each further restart; a minute of health starts over
 _HEALTHY_S = 60.0
+_LOOK_S = 0.02  # between two looks whether somebody is overdue; a death is noticed at once
+_ASLEEP_S = 1.0  # who has not looked for so long learns nothing from the silence of others
+_SETTLED_S = 2.0  # so long must a worker have worked before an understudy is loaded beside it
+_UNDERSTUDY_S = 30.0  # after an understudy that died, until the next
+_ROOM = 3.0  # times its own memory must be free for a worker to have an understudy
+
+
+def await_trouble(workers: Iterable["Worker"], seconds: float) -> None:
+    """Sleep, no longer than until one of the workers has died or is to be relieved."""
+    workers = list(workers)
+    sentinels = [worker.sentinel for worker in workers if worker.sentinel is not None]
+    until_us = monotonic_us() + 1e6 * seconds
+    while monotonic_us() < until_us:
+        if wait(sentinels, _LOOK_S) or any(worker.overdue for worker in workers):
+            return
 
 
 @dataclass(frozen=True)
@@ -26,36 +43,57 @@ class Usage:
     memory_mb: float
 
 
+# A worker that takes seconds to load is not to be missed for seconds. So it may have an understudy: a second
+# process that has loaded and warmed all that the first has, and waits for its cue, which costs no processor
+# time. It reads nothing of what the two share until then; at the cue it goes on where the other was.
 class Worker:
     """One worker process and its history.
 
     `target(*arguments)` runs in the child, as nice as told from its first moment on: a Python that starts
-    works hard. `board` has the cells of `links.COMMON`.
+    works hard. `board` has the cells of `links.COMMON`. Where `cued`, the target takes a semaphore besides,
+    which it is to acquire before it works, and `understudied` may be set.
     """
 
     def __init__(
-        self, name: str, target: Callable[..., None], arguments: tuple[Any, ...], board: Board, nice: int = 0
+        self,
+        name: str,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        board: Board,
+        nice: int = 0,
+        cued: bool = False,
     ) -> None:
-        self.name, self.board, self._nice = name, board, nice
+        self.name, self.board, self._nice, self._cued = name, board, nice, cued
         self._target, self._arguments = target, arguments
         self._process: BaseProcess | None = None
-        self._started_us = self._died_us = 0.0
+        self._understudy: BaseProcess | None = None
+        self._cue: Semaphore | None = None  # the understudy's
+        self._own_cue: Semaphore | None = None  # kept: a child opens it by a name that goes with it
+        self._started_us = self._died_us = self._woke_us = self._understudy_us = 0.0
+        self._looked_us = monotonic_us()
         self._recent = 0
-        self._past_cpu_s = self._last_cpu_s = 0.0
+        self._cpu_s: dict[int, float] = {}  # by process, those before included
+        self.understudied = False  # whether it is to have an understudy, once there is time and memory
         self.restarts = 0
         self.problem: str | None = None  # why it does not come up, for people
 
     def start(self) -> None:
         """Start a process; those before it must be gone."""
-        self.board["ready"] = self.board["stop"] = self.board["heartbeat_us"] = 0.0
-        self._process = SPAWN.Process(
-            target=self._target, args=self._arguments, name=f"chladni {self.name}", daemon=True
-        )
-        self._process.start()
-        if self._nice and self._process.pid:
+        self.board["ready"] = self.board["stop"] = self.board["heartbeat_us"] = self.board["overdue_us"] = 0.0
+        self._process, self._own_cue = self._spawn()
+        if self._own_cue:
+            self._own_cue.release()
+        self._started_us = self._looked_us = monotonic_us()
+
+    def _spawn(self) -> tuple[BaseProcess, Semaphore | None]:
+        cue = SPAWN.Semaphore(0) if self._cued else None
+        arguments = (*self._arguments, cue) if cue else self._arguments
+        process = SPAWN.Process(target=self._target, args=arguments, name=f"chladni {self.name}", daemon=True)
+        process.start()
+        if self._nice and process.pid:
             with suppress(OSError, AttributeError):  # it has ended already, or not on this system
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
-        self._started_us = monotonic_us()
+                os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
+        return process, cue
 
     @property
     def ready(self) -> bool:
@@ -77,7 +115,20 @@ class Worker:
         """Tell whether the process has given no sign of life for too long."""
         seen = self.board["heartbeat_us"]
         limit_s = SILENT_S if seen else START_S
-        return now_us - max(seen, self._started_us) > limit_s * 1e6
+        return now_us - max(seen, self._started_us, self._woke_us) > limit_s * 1e6
+
+    @property
+    def overdue(self) -> bool:
+        """Whether what the process does should long be done, and somebody is there to go on with it."""
+        due_us = self.board["overdue_us"]
+        if not (due_us and self.board["understudy"]):
+            return False
+        return monotonic_us() > max(due_us, self._woke_us + _ASLEEP_S * 1e6)
+
+    @property
+    def sentinel(self) -> int | None:
+        """What becomes ready when the process dies; None while there is none."""
+        return self._process.sentinel if self._process else None
 
     @property
     def pid(self) -> int | None:
@@ -87,43 +138,84 @@ class Worker:
     def watch(self) -> None:
         """Restart the worker if it is dead or hangs; called a few times a second."""
         now = monotonic_us()
+        if now - self._looked_us > _ASLEEP_S * 1e6:
+            self._woke_us = now  # all of us were stopped, or the machine was asleep
+        self._looked_us = now
         process = self._process
         if process is None:
             if now - self._died_us >= 1e6 * _BACKOFF_S[min(self._recent, len(_BACKOFF_S)) - 1]:
                 self.restarts += 1
                 self.start()
             return
-        if process.is_alive() and not self._silent(now):
+        if process.is_alive() and not self._silent(now) and not self.overdue:
             if now - self._started_us > _HEALTHY_S * 1e6:
                 self._recent = 0
+            self._keep_understudy(now)
             return
         if process.is_alive():
             process.kill()
+        if self._step_in(now):
+            return
         process.join(1.0)
         if self._recent >= 1 and not self.ready:
             self.problem = (
                 f"the {self.name} does not start: exit status {process.exitcode}, tried again and again"
             )
         self._process = None
-        self._past_cpu_s, self._last_cpu_s = self._past_cpu_s + self._last_cpu_s, 0.0
         self._died_us, self._recent = now, self._recent + 1
 
+    def _step_in(self, now_us: float) -> bool:
+        """Give the understudy its cue, if there is one that is ready."""
+        process, cue = self._understudy, self._cue
+        if process is None or cue is None or not process.is_alive() or not self.board["understudy"]:
+            return False
+        self.board["understudy"] = self.board["heartbeat_us"] = self.board["overdue_us"] = 0.0
+        cue.release()
+        self._process, self._own_cue, self._understudy, self._cue = process, cue, None, None
+        self._started_us = self._understudy_us = now_us
+        self.restarts += 1
+        return True
+
+    def _keep_understudy(self, now_us: float) -> None:
+        """Load an understudy when there is time and memory for it; let go of one that is not wanted."""
+        process = self._understudy
+        if process is not None and process.is_alive():
+            if not self.understudied:
+                self._dismiss()
+            return
+        if process is not None:
+            self._dismiss()
+            self._understudy_us = now_us + (_UNDERSTUDY_S - _SETTLED_S) * 1e6
+        settled = now_us - max(self._started_us, self._understudy_us) > _SETTLED_S * 1e6
+        if self._cued and self.understudied and self.ready and settled:
+            self._understudy_us = now_us
+            needed = _ROOM * 1e6 * self.usage().memory_mb
+            if psutil.virtual_memory().available > needed:
+                self._understudy, self._cue = self._spawn()
+
+    def _dismiss(self) -> None:
+        process, self._understudy, self._cue = self._understudy, None, None
+        self.board["understudy"] = 0.0
+        if process is not None:
+            process.kill()  # it holds nothing that anybody waits for
+            process.join(1.0)
+
     def usage(self) -> Usage:
-        """Return what the worker has used; zero memory while it is gone."""
+        """Return what the worker has used, its understudy included; zero memory while it is gone."""
         memory_mb = 0.0
-        if self._process is not None and self._process.pid is not None:
-            try:
-                process = psutil.Process(self._process.pid)
-                times = process.cpu_times()
-                self._last_cpu_s = times.user + times.system
-                memory_mb = process.memory_info().rss / 1e6
-            except psutil.Error:
-                pass  # it died just now: watch() will see
-        return Usage(self._past_cpu_s + self._last_cpu_s, memory_mb)
+        for running in (self._process, self._understudy):
+            if running is not None and running.pid is not None:
+                with suppress(psutil.Error):  # it died just now: watch() will see
+                    process = psutil.Process(running.pid)
+                    times = process.cpu_times()
+                    self._cpu_s[running.pid] = times.user + times.system
+                    memory_mb += process.memory_info().rss / 1e6
+        return Usage(sum(self._cpu_s.values()), memory_mb)
 
     def stop(self) -> None:
         """End the worker for good: asked first, then told, then killed."""
         process, self._process = self._process, None
+        self._dismiss()
         self._arguments = ()  # and let go of its shared memory
         if process is None:
             return

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.importers import parts, plain
+from models.importers import parts, unstyled
 from models.importers.graph import Graph, Value
 from models.importers.network import Layer, Network
 from models.importers.parts import Floats
-from models.importers.plain import Normed
+from models.importers.unstyled import Normed
 from models.importers.weights import Fetch, Weights
 
 SKIPS = {64: 4, 128: 8, 256: 16, 512: 32}  # which small features excite which large ones, by their px
@@ -55,7 +55,13 @@ class Synthesis:
                 for level in self.levels for step in level.steps if step.noise}  # fmt: skip
 
     def graph(
-        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        self,
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         """Return the graph of one rung (see network.Synthesis)."""
         graph = Graph("synthesis", half)
@@ -67,7 +73,7 @@ class Synthesis:
         )
         bias = graph.weights("init.bias", lambda: np.repeat(self.first.bias(), 16))
         x = graph.node("Reshape", graph.node("Gemm", z, weight, bias), graph.constant([1, -1, 4, 4], "int64"))
-        x = plain.gate(graph, graph.to_picture(x))
+        x = unstyled.gate(graph, graph.to_picture(x))
         features = {4: x}
         for level in self.levels:
             if level.side > height:
@@ -93,13 +99,13 @@ def _level(graph: Graph, x: Value, level: Level) -> Value:
     for number, step in enumerate(level.steps):
         folded = step.folded
         if number == 0:
-            x = plain.convolve_doubled(graph, x, folded.name, folded.weight, folded.bias)
+            x = unstyled.convolve_doubled(graph, x, folded.name, folded.weight, folded.bias)
         else:
             weight = graph.large(f"{folded.name}.weight", folded.weight)
             x = graph.node("Conv", x, weight, graph.large(f"{folded.name}.bias", folded.bias), pads=[1] * 4)
         if step.noise:
-            x = plain.add_noise(graph, x, step.noise, level.side, step.strength, folded)
-        x = plain.gate(graph, x)
+            x = unstyled.add_noise(graph, x, step.noise, level.side, step.strength, folded)
+        x = unstyled.gate(graph, x)
     return x
 
 
@@ -121,7 +127,7 @@ def read(weights: Weights) -> Network:
     if sides not in ([8 * 2**number for number in range(count)] for count in (6, 7, 8)):
         raise weights.error("it should have features of 8, 16 and so on up to 256, 512 or 1024 px")
     z_dim, outputs, *_ = _shape(weights, "init.init.0")
-    first = plain.read_normed(
+    first = unstyled.read_normed(
         weights, "init", _even(weights, "init.init.0", turned=True), outputs, "init.init.1"
     )
     channels = {4: outputs // 2}
@@ -163,7 +169,7 @@ def _read_level(weights: Weights, side: int, channels: dict[int, int]) -> Level:
         outputs = _shape(weights, full)[0]
         if _shape(weights, full) != (outputs, inputs, 3, 3):
             raise weights.error(f"{full} takes other than the {inputs} channels that enter it")
-        folded = plain.read_normed(weights, full, _even(weights, full), outputs, f"{name}.{norm}")
+        folded = unstyled.read_normed(weights, full, _even(weights, full), outputs, f"{name}.{norm}")
         inputs = outputs // 2
         strength = weights.number(f"{name}.{noise}.weight") if noise else 0.0
         steps.append(Step(folded, f"noise_{side}_{number}" if noise else "", strength))
@@ -194,8 +200,8 @@ def _even(weights: Weights, name: str, turned: bool = False) -> Fetch:
         return raw.transpose(1, 0, 2, 3) if turned else raw
 
     if f"{name}.weight" in weights:
-        plain_weight = weights.take(f"{name}.weight", *shape)
-        return lambda: straight(plain_weight())
+        whole = weights.take(f"{name}.weight", *shape)
+        return lambda: straight(whole())
     weight = weights.take(f"{name}.weight_orig", *shape)
     left = weights.take(f"{name}.weight_u", outputs)
     right = weights.take(f"{name}.weight_v", int(np.prod(shape)) // outputs)

@@ -216,8 +216,12 @@ def _write_rung(
         twin = network.synthesis(height, bends=wish.bends, half=True)
         return twin.serialise() if twin.kind == "float16" else precision.fp16(data)
 
+    def quantised() -> bytes:
+        source = network.synthesis(height, bends=wish.bends, plain=True)
+        return precision.int8(source.serialise(), calibration)
+
     calibration, pictures = feeds(CALIBRATION, CALIBRATION_S), feeds(PICTURES, ERROR_S)
-    twins = {"int8": lambda: precision.int8(data, calibration), "fp16": half}
+    twins = {"int8": quantised, "fp16": half}
     versions, notes = write_versions(folder, stem, data, twins, pictures, wish.precisions, progress)
     high, wide = image.shape[:2]
     rung = {

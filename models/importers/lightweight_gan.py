@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.importers import parts, plain
+from models.importers import parts, unstyled
 from models.importers.graph import Graph, Value
 from models.importers.network import Layer, Network
-from models.importers.plain import Normed
+from models.importers.unstyled import Normed
 from models.importers.weights import Fetch, Weights
 
 LATER = 3  # levels up to the one that an excitation scales: sle_map
@@ -75,7 +75,13 @@ class Synthesis:
         return {f"noise_{each.side}": (1, 1, each.side, each.side) for each in self.levels if each.strength}
 
     def graph(
-        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        self,
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         """Return the graph (see network.Synthesis)."""
         graph = Graph("synthesis", half)
@@ -86,7 +92,7 @@ class Synthesis:
         )
         bias = graph.weights("first.bias", lambda: np.repeat(self.first.bias(), 16))
         x = graph.node("Reshape", graph.node("Gemm", z, weight, bias), graph.constant([1, -1, 4, 4], "int64"))
-        x = plain.gate(graph, x)
+        x = unstyled.gate(graph, x)
         power = graph.node("ReduceSum", graph.node("Mul", x, x), graph.constant([1], "int64"), keepdims=1)
         length = graph.node("Max", graph.node("Sqrt", power), graph.constant(1e-12))
         x = graph.to_picture(graph.node("Div", x, length))
@@ -129,8 +135,8 @@ def _level(graph: Graph, x: Value, level: Level) -> Value:
     x = graph.node("Conv", x, weight_, graph.large(f"{level.name}.bias", bias_),
                    pads=[before, before, after, after])  # fmt: skip
     if level.strength:
-        x = plain.add_noise(graph, x, f"noise_{level.side}", level.side, level.strength, level.folded)
-    return plain.gate(graph, x)
+        x = unstyled.add_noise(graph, x, f"noise_{level.side}", level.side, level.strength, level.folded)
+    return unstyled.gate(graph, x)
 
 
 def _excitation(graph: Graph, x: Value, level: Level) -> Value:
@@ -164,7 +170,9 @@ def _attend(graph: Graph, x: Value, level: str, attention: Attention, side: int)
     mean = graph.node("ReduceMean", x, axis, keepdims=1)
     centred = graph.node("Sub", x, mean)
     variance = graph.node("ReduceMean", graph.node("Mul", centred, centred), axis, keepdims=1)
-    deviation = graph.node("Sqrt", graph.node("Add", variance, graph.constant(plain.NORM_TINY, graph.kind)))
+    deviation = graph.node(
+        "Sqrt", graph.node("Add", variance, graph.constant(unstyled.NORM_TINY, graph.kind))
+    )
     gain, shift = (graph.large(f"{name}.norm_{part}", fetch) for part, fetch in
                    zip("gb", attention.norm, strict=True))  # fmt: skip
     x = graph.node("Add", graph.node("Mul", graph.node("Div", centred, deviation), gain), shift)
@@ -222,7 +230,7 @@ def read(weights: Weights) -> Network:
     z_dim, outputs, *_ = weights.shape("initial_conv.0.weight")
     raw = weights.take("initial_conv.0.weight", z_dim, outputs, 4, 4)
     bias = weights.take("initial_conv.0.bias", outputs) if "initial_conv.0.bias" in weights else None
-    first = plain.read_normed(
+    first = unstyled.read_normed(
         weights, "first", lambda: raw().transpose(1, 0, 2, 3), outputs, "initial_conv.1", bias
     )
     count = len({found[1] for found in weights.names(r"layers\.(\d+)\.0\..*")})
@@ -268,7 +276,7 @@ def _read_level(weights: Weights, number: int, inputs: int) -> Level:
     noisy = f"{name}.0.4.running_mean" in weights
     raw = weights.take(f"{convolution}.weight", outputs, inputs, size, size)
     bias = weights.take(f"{convolution}.bias", outputs)
-    folded = plain.read_normed(weights, name, raw, outputs, f"{name}.0.{4 if noisy else 3}", bias)
+    folded = unstyled.read_normed(weights, name, raw, outputs, f"{name}.0.{4 if noisy else 3}", bias)
     side = 8 * 2**number
     return Level(
         name, side, _read_attention(weights, f"{name}.2", inputs), shuffle, folded, size,

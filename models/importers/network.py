@@ -56,7 +56,13 @@ class Synthesis(Protocol):
     """Writes the synthesis of a network as a graph."""
 
     def __call__(
-        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        self,
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         """Return the graph of one rung: ws, noise, transform and bends to `image`.
 
@@ -64,7 +70,8 @@ class Synthesis(Protocol):
         inputs that the rung has; `transform` (3, 3) where the network has one; `bend_<layer>` (len(BEND),)
         for each of `bends` that the rung reaches. Output: uint8 (height, width, 3) RGB, or where `pixels` is
         false the picture as published, float32 (1, channels, height, width). `half` keeps weights and
-        activations in float16.
+        activations in float16. `plain` writes every convolution as one `Conv`, as quantisers want it,
+        where there would be a faster way on a CPU.
         Raise CheckpointError for a height or a layer that the network lacks.
         """
         ...

@@ -93,7 +93,13 @@ class Synthesis:
         return {c.noise: (1, 1, c.side, c.side) for c in each if c.noise}
 
     def graph(
-        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        self,
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         """Return the graph of one rung (see network.Synthesis)."""
         graph = Graph("synthesis", half)
@@ -105,7 +111,7 @@ class Synthesis:
                 break
             entered = x
             for convolution in block.convolutions:
-                x = _convolve(graph, x, _w(graph, ws, number), convolution, block.kernel)
+                x = _convolve(graph, x, _w(graph, ws, number), convolution, block.kernel, plain)
                 number += 1
             if block.skip is not None:
                 x = graph.node("Add", _around(graph, entered, block, block.skip), x)
@@ -134,7 +140,7 @@ def _w(graph: Graph, ws: Value, number: int) -> Value:
 # activation costs nothing beside the demodulation that is there anyway. In float16 both factors are first
 # brought near one, which the published code does as well: products of styles and weights overflow
 # otherwise.
-def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats) -> Value:
+def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, plain: bool) -> Value:
     style = c.style.write(graph, w)  # (1, inputs)
     squares = graph.weights(f"{c.name}.squares", lambda: np.square(c.weight()).sum((2, 3)).T)
     power = graph.node("MatMul", graph.node("Mul", style, style), squares)
@@ -147,19 +153,21 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats) 
         flat = graph.weights(f"{c.name}.factors", lambda: early / _factors(c)[None])
         norm = graph.node("Div", norm, graph.node("Mul", flat, largest))
         norm = graph.node("Reciprocal", norm)
-        weight = graph.large(f"{c.name}.weight", lambda: _laid_out(c, _factors(c)))
+        fetch: Fetch = lambda: _laid_out(c, _factors(c))  # noqa: E731
     else:
         norm = graph.node("Div", graph.constant(early), norm)
-        weight = graph.large(f"{c.name}.weight", lambda: _laid_out(c, None))
+        fetch = lambda: _laid_out(c, None)  # noqa: E731
     x = graph.node("Mul", x, _plane(graph, style, c.inputs))
     if c.up:
         # Transposed convolution, then the filter: the padding of conv2d_resample.py, as one number a side.
-        x = graph.node("ConvTranspose", x, weight, strides=[2, 2])
+        x = graph.node("ConvTranspose", x, graph.large(f"{c.name}.weight", fetch), strides=[2, 2])
         before = [c.size // 2 + (size + 1) // 2 - (c.size - 1) for size in kernel.shape]
         after = [c.size // 2 + (size - 2) // 2 - (c.size - 2) for size in kernel.shape]
         x = parts.depthwise(graph, x, 4.0 * kernel, c.outputs, [*before, *after])
+    elif c.size == 3:
+        x = parts.convolve(graph, x, c.name, fetch, (c.inputs, c.outputs), c.side, plain)
     else:
-        x = graph.node("Conv", x, weight, pads=[c.size // 2] * 4)
+        x = graph.node("Conv", x, graph.large(f"{c.name}.weight", fetch), pads=[c.size // 2] * 4)
     x = graph.node("Mul", x, _plane(graph, norm, c.outputs))
     if c.noise:
         grain = graph.node(

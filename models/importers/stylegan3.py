@@ -80,7 +80,13 @@ class Synthesis:
         return self.layers[-1].side
 
     def graph(
-        self, height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        self,
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         """Return the graph (see network.Synthesis)."""
         graph = Graph("synthesis", half)

@@ -116,7 +116,12 @@ def network(model: ModelProto, roles: Roles, classes: int, facts: Mapping[str, o
         return graph
 
     def synthesis(
-        height: int, *, bends: tuple[str, ...] = (), half: bool = False, pixels: bool = True
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
     ) -> Graph:
         if height != roles.height or bends:
             raise CheckpointError(f"an ONNX file has its own {roles.height} px, and no layers to bend")

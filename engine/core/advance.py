@@ -1,7 +1,6 @@
 """The transition: every change of the show's state passes here."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from engine.core import cast, cues, duet, events, latent, music, patch, plan, sight, text, transport
@@ -9,6 +8,7 @@ from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INDEX, SOUND
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, NEVER, PERFORMER, PICTURE, STAGE, ShowState
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND

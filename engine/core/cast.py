@@ -1,8 +1,7 @@
 """The cast: which generator plays, which is wanted, and how one takes over from another."""
 
-from dataclasses import replace
-
 from engine.core.events import Enter, Refuse
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import Cast, ShowState
 from engine.core.units import TICKS_PER_SECOND

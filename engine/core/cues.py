@@ -1,9 +1,8 @@
 """The cue list: GO, back and follow."""
 
-from dataclasses import replace
-
 from engine.core import cast, text
 from engine.core.parameters import INDEX, PARAMETERS
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import NEVER, Fade, ShowState
 from engine.core.units import TICKS_PER_SECOND

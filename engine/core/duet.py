@@ -1,6 +1,5 @@
 """The performer's keys as the musician hears them, and what it sings under them."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core import harmony, scale
@@ -11,6 +10,7 @@ from engine.core.music import DRUMS, note_off, note_on
 from engine.core.music import release as release_keys
 from engine.core.parameters import INDEX
 from engine.core.plan import compass, silence, wishes
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Key, ShowState, Sung
 from engine.core.units import TICK_SAMPLES

@@ -1,11 +1,11 @@
 """The latent walk and the picture's other motions: from levels to what the generator is to draw."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core import cast, sight
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import ShowState, Strobe
 from engine.core.units import TICKS_PER_SECOND

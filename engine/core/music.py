@@ -1,6 +1,5 @@
 """Notes: from keys to sound events and to the sources that they feed."""
 
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -9,6 +8,7 @@ from engine.core.events import NoteOff, NoteOn, Program
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.core.patch import feed, is_patched
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Hand, Key, Lane, ShowState
 

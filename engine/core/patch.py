@@ -1,12 +1,12 @@
 """The patch: which input moves which parameter, through which curve."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
 from engine.core.parameters import INDEX, PARAMETERS
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import Glide, ShowState
 

@@ -1,6 +1,5 @@
 """The musician's plan: phrases asked for ahead of their time, committed beat by beat, and played."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core import scale
@@ -10,6 +9,7 @@ from engine.core.latent import mix64
 from engine.core.modes import FOREVER, GM_DRUM_CHANNEL, is_awake, mode, turn
 from engine.core.music import note_off, note_on
 from engine.core.parameters import INDEX
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Musician, ShowState
 from engine.core.transport import beat_at, sample_at

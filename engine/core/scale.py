@@ -1,9 +1,9 @@
 """Scales and keys: which notes belong together, and which key is being played in."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core.parameters import INDEX, KEYS, SCALES
+from engine.core.records import replace
 from engine.core.state import ShowState, Tonality
 
 PITCH_CLASSES: Final = 12

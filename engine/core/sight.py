@@ -1,10 +1,10 @@
 """What the show sees: the latest picture that was projected into a generator's latent space."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core.events import Projection
 from engine.core.patch import share_of
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import ShowState, Sight
 

@@ -54,7 +54,7 @@ class Glide:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see records
 class Transport:
     """Beats over samples: a line through (`sample`, `beat`), running at `bpm`.
 
@@ -74,7 +74,7 @@ class Transport:
     linked: int = -(1 << 40)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see records
 class Walk:
     """The way through the seeds: between `index` and `index` + 1, `phase` of the way; the noise likewise."""
 
@@ -141,7 +141,7 @@ class Sung:
     under: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see records
 class Musician:
     """The musician as the core sees it.
 
@@ -200,7 +200,7 @@ class Lines:
     line: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see records
 class ShowState:
     """Everything that decides what is seen and heard from here on.
 

@@ -1,11 +1,11 @@
 """Lines of text: asked for at cues, written elsewhere, shown on the picture."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core.events import Line
 from engine.core.jobs import Caption, Write
 from engine.core.parameters import INDEX
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import Lines, ShowState
 

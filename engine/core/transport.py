@@ -1,10 +1,10 @@
 """The transport: beats over samples, led by the tempo parameter, taps, MIDI clock or Ableton Link."""
 
-from dataclasses import replace
 from typing import Final
 
 from engine.core.parameters import INDEX
 from engine.core.patch import clamp
+from engine.core.records import replace
 from engine.core.state import ShowState, Transport
 from engine.core.units import SAMPLE_RATE
 

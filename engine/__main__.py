@@ -89,8 +89,7 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
     show = _with_picture(show, path, text)
-    wanted = ((key, getattr(arguments, key, None)) for key in ("device", "block"))
-    device = {key: value for key, value in wanted if value}
+    device = {key: value for key in ("device", "block") if (value := getattr(arguments, key, None))}
     if show.sound.soundfont:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
     if device:
@@ -369,6 +368,10 @@ def install_service(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Say what this machine holds."""
+    if arguments.show == "overhead":
+        from engine import bench_overhead
+
+        return bench_overhead.run(_load_show(DEMO, arguments), arguments.seconds, arguments.report)
     from engine.bench import run
 
     return run(Path(arguments.show), arguments.seconds, arguments.report)
@@ -602,11 +605,15 @@ def _parser() -> argparse.ArgumentParser:
     shelf.add_argument("action", nargs="?", choices=("list", "show", "verify", "remove"), default="list")
     shelf.add_argument("name", nargs="?", help="of a model; verify without one takes all")
     measure = command(bench)
-    measure.add_argument("show", nargs="?", default="shows/first_light.toml")
+    measure.add_argument(
+        "show", nargs="?", default=str(DEMO),
+        help="a show file; or `overhead`, to hold frames against the bare network",
+    )  # fmt: skip
+    measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")
     measure.add_argument("--report", type=_output, metavar="FILE", help="write the figures as JSON too")
     ruler = command(latency)
-    ruler.add_argument("show", nargs="?", default="shows/first_light.toml")
+    ruler.add_argument("show", nargs="?", default=str(DEMO))
     ruler.add_argument("--notes", type=_count, default=1000, help="how many are played, at random moments")
     ruler.add_argument("--stress", type=_burdens, default=(), help="burdens, as cpu,io,osc,midi,gc")
     ruler.add_argument("--report", type=_output, metavar="FILE", help="write a page with plots and data")
@@ -619,13 +626,12 @@ def _parser() -> argparse.ArgumentParser:
     for option in ("--sound-ms", "--picture-ms"):
         ruler.add_argument(option, type=float, help="in place of the show's")
     ruler.add_argument("--generator", help="in place of the show's")
-    ruler.set_defaults(device="jack", block=None, musician="none")  # the notes alone are to be heard
+    ruler.set_defaults(device="jack", musician="none")  # the notes alone are to be heard
     ruler.add_argument("--tight", choices=("play", "sync"), help="in place of the show's")
     way = command(trace, where, providers)
-    way.add_argument("show", nargs="?", default="shows/first_light.toml")
+    way.add_argument("show", nargs="?", default=str(DEMO))
     way.add_argument("--notes", type=_count, default=20, help="how many are followed")
     way.add_argument("--device", choices=("auto", "jack", "miniaudio", "none"), help="of the sound")
-    way.set_defaults(block=None)
     command(schema)
     service = command(install_service)
     service.add_argument("show", nargs="?", default=DEMO, help="a show file (.toml)")

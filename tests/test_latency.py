@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from engine import bench_overhead
 from engine.core.contract import heard_at, seen_at, sound_contract_ms
 from engine.core.show import Show
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
@@ -261,3 +262,12 @@ def test_a_note_is_followed_through_the_house():
         )
     assert min(abs(way["heard"] - show.sound_ms) for way in ways) < 0.1
     assert trace.table(ways, show).count("\n") == len(trace.HOPS)
+
+
+def test_overhead_holds_frames_against_the_bare_network(tmp_path, capsys):
+    assert bench_overhead.run(Show(title="t"), 0.2, tmp_path / "figures.json") == 0
+    rows = json.loads((tmp_path / "figures.json").read_text())
+    assert len(rows) == capsys.readouterr().out.count("ratio") >= 1
+    for row in rows:
+        assert len(row["bare_ms"]) == len(row["frame_ms"]) == 6
+        assert min(row["bare_ms"]) > 0.0

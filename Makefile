@@ -3,13 +3,15 @@
 # make test      installs what the tests need, system packages too, and passes them
 # make check     ruff and mypy
 # make modes     ten minutes of each way of playing together, as sound and MIDI, into modes/
+# make faults    everything that tests/test_faults.py breaks, TIMES times each (12), and measured
+# make soak      HOURS (2) of playing with faults and inputs at random: CSV and plot into soak/, fails on growth
 # make fuzz      wrong input for SECONDS each (600): MIDI, OSC, show files, recordings, manifests, graphs
 
 PYTHON ?= python3
 BIN := .venv/bin
 SHOW ?= shows/first_light.toml
 
-.PHONY: install play test check packages modes fuzz clean
+.PHONY: install play test check packages modes faults soak fuzz clean
 
 install: .venv/installed
 
@@ -39,6 +41,14 @@ test: .venv/tested packages check
 
 modes: .venv/tested
 	$(BIN)/python tests/modes.py
+
+TIMES ?= 12
+faults: .venv/tested packages
+	CHLADNI_FAULTS=$(TIMES) $(BIN)/python -m pytest -s tests/test_faults.py
+
+HOURS ?= 2
+soak: .venv/tested
+	$(BIN)/python tests/soak.py --hours $(HOURS) --folder soak
 
 SECONDS ?= 600
 fuzz: .venv/tested

@@ -508,8 +508,8 @@ class Session:
 
     def _look(self) -> None:
         if self._wall.was_set():
-            for link in (self.generator, self.sound, self.musician, self.picture, self.poet):
-                for ring in (each for each in vars(link or {}).values() if isinstance(each, Ring)):
+            for link in filter(None, (self.generator, self.sound, self.musician, self.picture, self.poet)):
+                for ring in (each for each in vars(link).values() if isinstance(each, Ring)):
                     ring.ring()
         self.casting.shaders = self.presenter.shaders
         for problem in self.casting.look(self.state):

@@ -30,10 +30,13 @@ def performer() -> Performer:
 
 @contextmanager
 def playing(
-    folder: Path, show: Show | None = None, presenter: Presenter | None = None, watched: bool = True
+    folder: Path, show: Show | None = None, presenter: Presenter | None = None, attended: bool = False
 ) -> Iterator[Session]:
-    """Play until the block ends; the session is handed over once the first frame has been shown."""
-    stage = Stage(recording=folder / "show.chladni", performer=performer())
+    """Play until the block ends; the session is handed over once the first frame has been shown.
+
+    An attended show is not played by its recorded performer.
+    """
+    stage = Stage(recording=folder / "show.chladni", performer=None if attended else performer())
     session = Session(show or first_light(), stage, presenter or Headless((640, 360)))
     thread = Thread(target=session.run, name="performance")
     thread.start()

@@ -23,8 +23,8 @@ from engine.render.synth import LANES, Instrumentarium, Synth, render_block
 from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, SoundLink
 
 _TEND_S: Final = 0.08
-_RETRY_US: Final = 500_000.0  # between two tries to open a device while there is none
-_PATIENT_TRIES: Final = 10
+_RETRY_US: Final = 250_000.0  # between two tries to open a device while there is none
+_PATIENT_TRIES: Final = 20
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
 _LASTING: Final = {SoundKind.BEND, SoundKind.PRESSURE, SoundKind.TIMBRE, SoundKind.SUSTAIN}  # of a lane

@@ -1,0 +1,65 @@
+"""A generator's process that a test can spoil: run in place of `engine.workers.generator.run`.
+
+Files in the folder $CHLADNI_SPOIL are the switches. `shape` and `nan` spoil the process that finds them,
+which takes them away; while `gpu` is there, the processor passes for a GPU.
+"""
+
+import os
+from multiprocessing.synchronize import Semaphore
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.workers import generator
+from engine.workers.links import GeneratorLink
+
+GPU = "CUDAExecutionProvider"
+
+
+class _OnGpu:
+    """A session that says it is on the GPU, and fails when that is gone."""
+
+    def __init__(self, session: Any, switch: Path) -> None:
+        self._session, self._switch = session, switch
+
+    def get_providers(self) -> list[str]:
+        return [GPU]
+
+    def run(self, *arguments: Any) -> Any:
+        if not self._switch.exists():
+            raise RuntimeError("CUDA failure 719: unspecified launch failure")
+        return self._session.run(*arguments)
+
+
+def run(link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore | None = None) -> None:
+    """Be a generator's process that can be spoiled."""
+    from engine.render import generator as render
+
+    folder = Path(os.environ["CHLADNI_SPOIL"])
+    made, opened = render.Generator.frame, render.open_session
+    wrong = {"shape": lambda picture: picture[:-1], "nan": lambda picture: np.full_like(picture, 0)}
+    spoilt: list[str] = []
+
+    def frame(self: Any, *arguments: Any) -> Any:
+        picture = made(self, *arguments)
+        if link.board["ready"] and cue is not None:
+            for switch in wrong:
+                if (folder / switch).exists():
+                    (folder / switch).unlink()
+                    spoilt.append(switch)
+        for switch in spoilt:
+            picture = wrong[switch](picture)
+        return picture
+
+    def session(path: Path, provider: str, threads: int) -> Any:
+        found = opened(path, "CPUExecutionProvider", threads)
+        return _OnGpu(found, folder / "gpu") if provider == GPU else found
+
+    def providers() -> list[str]:
+        return [GPU, "CPUExecutionProvider"] if (folder / "gpu").exists() else ["CPUExecutionProvider"]
+
+    render.Generator.frame = frame  # type: ignore[method-assign]
+    render.open_session, render.usable_providers = session, providers
+    generator._GPU_US = 3e6
+    generator.run(link, config, cue)

@@ -325,6 +325,7 @@ class Session:
         priority.become_realtime(priority.CORE)
         state, show = self.state, self.show
         end_tick = self._end_tick()
+        self._send_clock(state)
         while not self.stop.is_set():
             self.clock.follow()
             if not self.stage.replay:
@@ -420,18 +421,20 @@ class Session:
                 self.presentation.captions.append((state.tick, caption(state)))
             if self.osc_out:
                 self._tell(state)
-            if self.midi_clock and self.midi_out:
-                begin = state.tick * TICK_SAMPLES
-                for sample, data in self.midi_clock.tell(
-                    state.transport, begin, begin + show.frame_ticks * TICK_SAMPLES
-                ):
-                    self.midi_out.send(heard_at(show, sample), data)
+            self._send_clock(state)
             if self.link:
                 self.link.follow(state.levels[_TEMPO])
         if state.tick % TICKS_PER_SECOND == 0:
             self.core_cpu_s = time.thread_time()
             if self.recorder:
                 self.recorder.digest(state.tick, state.digest())
+
+    def _send_clock(self, state: ShowState) -> None:
+        """Send the MIDI clock of the frame that begins now; a pulse leaves when its beat is heard."""
+        if self.midi_clock and self.midi_out:
+            begin, length = state.tick * TICK_SAMPLES, self.show.frame_ticks * TICK_SAMPLES
+            for sample, data in self.midi_clock.tell(state.transport, begin, begin + length):
+                self.midi_out.send(heard_at(self.show, sample), data)
 
     def _restore_levels(self, state: ShowState) -> None:
         """Tell a sound worker that was started anew where the levels stand."""

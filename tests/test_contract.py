@@ -186,11 +186,14 @@ def test_notes_from_a_foreign_client_are_heard_at_the_contract(
 @pytest.mark.jack
 @pytest.mark.timeout(60)
 def test_the_musician_plays_out_through_midi(jack_environment: dict[str, str], tmp_path: Path) -> None:
-    """`jack_midi_dump`, named by the show, hears the musician's notes without being connected by hand."""
+    """`jack_midi_dump`, named by the show, hears notes and clock without being connected by hand."""
     show = tmp_path / "out.toml"
-    show.write_text(SHOW.format(sound_ms=25, musician="piano", listen=free_port(), send=free_port()))
+    text = SHOW.format(sound_ms=25, musician="piano", listen=free_port(), send=free_port())
+    show.write_text(text.replace('out = "catcher"', 'out = "catcher"\nclock = true'))
     with open(tmp_path / "dump.txt", "w") as dump:
-        catcher = subprocess.Popen(["jack_midi_dump", "catcher"], env=jack_environment, stdout=dump)
+        catcher = subprocess.Popen(
+            ["stdbuf", "-oL", "jack_midi_dump", "catcher"], env=jack_environment, stdout=dump
+        )
         try:
             result = subprocess.run(
                 [
@@ -217,6 +220,7 @@ def test_the_musician_plays_out_through_midi(jack_environment: dict[str, str], t
     assert result.returncode == 0
     heard = (tmp_path / "dump.txt").read_text()
     assert " 90 " in heard, heard[:500]
+    assert heard.count(" f8") > 200, "24 pulses a beat, at 240 beats a minute, less what JACK skips"
 
 
 @pytest.mark.jack

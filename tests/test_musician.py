@@ -222,6 +222,26 @@ def test_a_density_holds_across_plans_anew(network: Network) -> None:
     assert len(begins) > 10
 
 
+def test_a_drummer_plays_what_it_knows_in_the_time_of_the_beat() -> None:
+    network = Network(FOLDER)
+    kit = (36, 38, 42)
+    network.model = network.model.model_copy(
+        update={"channel": 10, "notes": kit, "note_offs": False, "bpm": 120.0}
+    )
+    musician = Musician(network, 3)
+    musician.hear(Heard(0, True, 60, 0.5))
+    assert len(musician._moments) == 1, "no drum: it hears drums alone"
+    musician.hear(Heard(0, True, 36, 0.5, drum=True))
+    assert len(musician._moments) == 2
+    for bpm, shift_samples in ((120.0, 480.0), (60.0, 960.0)):
+        asked = ask(1, 480, 480 + round(120 * 240 / bpm), scale=1, low=0, high=1, bpm=bpm)
+        notes = Musician(network, 3).answer(asked)
+        assert len(notes) > 2
+        assert {note.note for note in notes} <= set(kit), "whatever the scale is"
+        assert all(note.length_ticks == TICKS_PER_SECOND // 10 for note in notes)
+        assert network.shift_samples == shift_samples, "half the tempo, twice the time"
+
+
 def test_answers_for_every_note_that_may_come(network: Network) -> None:
     musician = Musician(network, 2)
     play(musician, (0, 9000, 72), (10_000, 19_000, 76))

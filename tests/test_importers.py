@@ -205,6 +205,9 @@ def test_lower_rungs_are_the_lower_heads(folder: Path) -> None:
         shrunk = large.reshape(1, 3, small.shape[2], 2, small.shape[2], 2).mean((3, 5))
         assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.2
     assert importers.read(write(folder, Golden("stylegan2-orig-grey"), "stylegan2-orig")).heights == (16,)
+    for asked in ({"height": 20}, {"height": 32, "bends": ("b64",)}):
+        with pytest.raises(CheckpointError):
+            network.synthesis(**asked)
 
 
 CHANGES: dict[str, tuple[Callable[[Golden], Any], str]] = {

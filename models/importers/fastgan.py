@@ -54,6 +54,11 @@ class Synthesis:
         return {step.noise: (1, 1, level.side, level.side)
                 for level in self.levels for step in level.steps if step.noise}  # fmt: skip
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The levels, which can be bent."""
+        return tuple(Layer(f"f{level.side}", level.channels, level.side) for level in self.levels)
+
     def graph(
         self,
         height: int,
@@ -64,6 +69,7 @@ class Synthesis:
         plain: bool = False,
     ) -> Graph:
         """Return the graph of one rung (see network.Synthesis)."""
+        parts.check_rung(height, list(self.heads), bends, self.layers)
         graph = Graph("synthesis", half)
         z = graph.input("ws", 1, 1, self.z_dim)
         z = graph.node("Reshape", z, graph.constant([1, self.z_dim], "int64"))
@@ -154,7 +160,7 @@ def read(weights: Weights) -> Network:
         synthesis=synthesis.graph,
         w_avg=np.zeros(z_dim, np.float32),
         noises=synthesis.noises(),
-        layers=tuple(Layer(f"f{level.side}", level.channels, level.side) for level in levels),
+        layers=synthesis.layers,
         facts={"channels": {f"f{side}": count for side, count in channels.items()}},
     )
 

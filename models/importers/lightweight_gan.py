@@ -74,6 +74,11 @@ class Synthesis:
         """Shape of each noise input by name."""
         return {f"noise_{each.side}": (1, 1, each.side, each.side) for each in self.levels if each.strength}
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The levels, which can be bent."""
+        return tuple(Layer(f"f{level.side}", level.channels, level.side) for level in self.levels)
+
     def graph(
         self,
         height: int,
@@ -84,6 +89,7 @@ class Synthesis:
         plain: bool = False,
     ) -> Graph:
         """Return the graph (see network.Synthesis)."""
+        parts.check_rung(height, [self.levels[-1].side], bends, self.layers)
         graph = Graph("synthesis", half)
         z = graph.node("Reshape", graph.input("ws", 1, 1, self.z_dim), graph.constant([1, -1], "int64"))
         wide = 16 * self.first.outputs
@@ -258,7 +264,7 @@ def read(weights: Weights) -> Network:
         synthesis=synthesis.graph,
         w_avg=np.zeros(z_dim, np.float32),
         noises=synthesis.noises(),
-        layers=tuple(Layer(f"f{level.side}", level.channels, level.side) for level in levels),
+        layers=synthesis.layers,
         facts={"channels": {f"f{level.side}": level.channels for level in levels}},
     )
 

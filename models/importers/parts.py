@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from models.importers.graph import Graph, Value
-from models.importers.network import BEND, SUPPRESSED
+from models.importers.network import BEND, SUPPRESSED, CheckpointError, Layer
 from models.importers.weights import Fetch
 
 Floats = NDArray[np.float32]
@@ -108,6 +108,16 @@ def style_groups(sides: Sequence[int]) -> dict[str, tuple[int, int]]:
     """
     ends = [sum(side <= most for side in sides) for most in (8, 32)]
     return {"coarse": (0, ends[0]), "middle": (ends[0], ends[1]), "fine": (ends[1], len(sides))}
+
+
+def check_rung(height: int, heights: Sequence[int], bends: Sequence[str], layers: Sequence[Layer]) -> None:
+    """Raise CheckpointError for a height or a layer to bend that a network lacks."""
+    names = [layer.name for layer in layers]
+    if height not in heights:
+        raise CheckpointError(f"no rung of {height} px; there are {', '.join(map(str, heights))}")
+    for name in bends:
+        if name not in names:
+            raise CheckpointError(f"no layer {name} to bend; there are {', '.join(names)}")
 
 
 def pad(graph: Graph, x: Value, top: int, bottom: int, left: int, right: int) -> Value:

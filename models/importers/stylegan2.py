@@ -102,6 +102,7 @@ class Synthesis:
         plain: bool = False,
     ) -> Graph:
         """Return the graph of one rung (see network.Synthesis)."""
+        parts.check_rung(height, self.heights, bends, self.layers)
         graph = Graph("synthesis", half)
         ws = graph.input("ws", 1, self.num_ws, self.w_dim)
         x = graph.large("constant", lambda: self.constant()[None])
@@ -153,10 +154,9 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, 
         flat = graph.weights(f"{c.name}.factors", lambda: early / _factors(c)[None])
         norm = graph.node("Div", norm, graph.node("Mul", flat, largest))
         norm = graph.node("Reciprocal", norm)
-        fetch: Fetch = lambda: _laid_out(c, _factors(c))  # noqa: E731
     else:
         norm = graph.node("Div", graph.constant(early), norm)
-        fetch = lambda: _laid_out(c, None)  # noqa: E731
+    fetch = partial(_laid_out, c, graph.kind == "float16")
     x = graph.node("Mul", x, _plane(graph, style, c.inputs))
     if c.up:
         # Transposed convolution, then the filter: the padding of conv2d_resample.py, as one number a side.
@@ -190,9 +190,9 @@ def _factors(c: Convolution) -> Floats:
     return factors
 
 
-def _laid_out(c: Convolution, factors: Floats | None) -> Floats:
-    """Return the weights as the operator wants them, times the factors of the outputs."""
-    weight = c.weight() if factors is None else c.weight() * factors[:, None, None, None]
+def _laid_out(c: Convolution, even: bool) -> Floats:
+    """Return the weights as the operator wants them; `even` ones are near one for each output."""
+    weight = c.weight() * _factors(c)[:, None, None, None] if even else c.weight()
     return weight.transpose(1, 0, 2, 3) if c.up else weight
 
 

@@ -79,6 +79,11 @@ class Synthesis:
         """Height of the picture."""
         return self.layers[-1].side
 
+    @property
+    def bendable(self) -> tuple[Bendable, ...]:
+        """The layers that can be bent: all but the picture's."""
+        return tuple(Bendable(layer.name, layer.outputs, layer.side) for layer in self.layers[:-1])
+
     def graph(
         self,
         height: int,
@@ -89,6 +94,7 @@ class Synthesis:
         plain: bool = False,
     ) -> Graph:
         """Return the graph (see network.Synthesis)."""
+        parts.check_rung(height, [self.side], bends, self.bendable)
         graph = Graph("synthesis", half)
         ws = graph.input("ws", 1, len(self.layers) + 1, self.w_dim)
         w = [graph.node("Gather", ws, graph.constant(number, "int64"), axis=1)
@@ -280,7 +286,7 @@ def read(weights: Weights) -> Network:
         synthesis=synthesis.graph,
         w_avg=None if w_avg is None else w_avg(),
         transform=True,
-        layers=tuple(Bendable(layer.name, layer.outputs, layer.side) for layer in layers[:-1]),
+        layers=synthesis.bendable,
         facts={"mapping_layers": len(mapping.layers),
                "channels": {layer.name: layer.outputs for layer in layers}, "sizes": sides},
     )  # fmt: skip

@@ -282,19 +282,11 @@ def test_a_manifest_s_bent_layers_and_classes_can_be_named_by_hand(models: Path,
 
 
 def test_a_show_with_an_image_network_plays_the_imported_generator(models: Path, tmp_path: Path) -> None:
-    show = tmp_path / "s.toml"
-    show.write_text(
-        'title = "s"\ngenerator = "full"\nmusician = "none"\npicture_ms = 300\nosc = { listen = "none" }\n'
-        '[[network]]\nname = "twice"\n[[cue]]\nnumber = 1\nlevels = { "network.1" = 1.0 }\n'
-    )
-    played = chladni(
-        models, "play", show, "--headless", "--device", "none", "--seconds", 3, "--recordings", tmp_path,
-        "--report", tmp_path / "r.json",
-    )  # fmt: skip
-    assert played.returncode == 0, played.stderr
-    picture = json.loads((tmp_path / "r.json").read_text())["picture"]
+    def script(osc: Osc) -> None:
+        osc.send("/chladni/parameter/network.1", 1.0)
+
+    picture = perform(models, tmp_path, script, cue="full", generator="full", network="twice")["picture"]
     assert picture["generator"] == "full"
-    assert picture["shown"] > 30
     assert picture["errors"] == 0
 
 
@@ -388,7 +380,7 @@ def test_an_imported_checkpoint_is_played_and_swapped_to_live(ghosts: Path, tmp_
         osc.send("/chladni/generator", "ghosts")
         assert osc.await_message("/chladni/generator") == ["ghosts"]
 
-    report = perform(ghosts, tmp_path, 1.5, script, cue="waves")
+    report = perform(ghosts, tmp_path, script, cue="waves")
     (entered,) = report["picture"]["swaps"]
     assert entered["generator"] == report["picture"]["generator"] == "ghosts"
     recording = read(report["recording"])

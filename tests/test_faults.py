@@ -63,7 +63,7 @@ def held_by(session: Session, fault: str) -> None:
     until(lambda: seen.shown > shown + 10, 30)
     cost = f"{fault}: {seen.held - held} held, {session.sound.board['underruns'] - underruns:.0f} underruns"
     print(cost)
-    if TIMES > 1 and fault in ("SIGKILL", "SIGSTOP", "shape"):
+    if TIMES > 1 and fault != "corrupt":  # looking for the place takes the process's time
         assert seen.held - held <= 2, cost
 
 
@@ -123,7 +123,6 @@ def test_a_generator_that_dies_hangs_or_errs_is_followed_by_its_understudy(
     with playing(tmp_path) as session:
         for fault in ("SIGKILL", "SIGSTOP", "shape", "nan") * TIMES:
             held_by(session, fault)
-        assert session.sound.board["late_events"] == 0 or TIMES == 1
     assert verify(read(tmp_path / "show.chladni")).differs_at is None
 
 

@@ -36,9 +36,8 @@ _OUTLIER = 3.0  # a frame that took longer than so many times the best was inter
 _GAIN = 0.1  # of the exponential means, about the last ten frames
 _LOADING_US = 120e6  # so long may loading take, and so long the warming of each rung
 _FRAME_US, _FRAME_TIMES = 10e6, 20.0  # a frame may take the first, or so many times what is expected of it
-_OVERDUE_TIMES = 6.0  # where an understudy waits, no more than this, if the frame would be late besides
+_OVERDUE_TIMES = 5.0  # where an understudy waits, no more than this, if the frame would be late besides
 _IDLE_US = 50e3  # beyond the longest wait for a job: who has not come round by then will not
-_FAULTS = 2  # frames in a row that fail: an understudy may do better
 _CHECK_US = 1e6  # between two looks whether a known latent still gives the picture that it gave
 _CHECK_ROOM = 3.0  # times what it takes must be left until the next frame is due
 _ROUNDING = 2  # of 255: a GPU may round differently from run to run
@@ -208,7 +207,7 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
     """Make the picture of each job as it comes."""
     board, parent = link.board, parent_process()
     generator, networks = maker.generator, maker.networks
-    checker, faults, began_us = Checker(), 0, monotonic_us()
+    checker, began_us = Checker(), monotonic_us()
     board["gpu_lost"] = board["gpu_lost"] if generator.provider == "CPUExecutionProvider" else 0.0
     board["heartbeat_us"] = monotonic_us()
     board["ready"] = 1.0
@@ -249,16 +248,16 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
             took_us = _make(link, maker, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
             board.add("errors")
-            board["overdue_us"], faults = 0.0, faults + 1
+            board["overdue_us"] = 0.0
             if generator.fall_to_cpu():
                 networks.fall_to_cpu()
                 board.add("gpu_lost")
-                ladder, checker, began_us, faults = _land(link, generator), Checker(), monotonic_us(), 0
-            if faults >= _FAULTS and board["understudy"]:
-                raise SystemExit(1) from None
+                ladder, checker, began_us = _land(link, generator), Checker(), monotonic_us()
+            elif board["understudy"]:
+                os._exit(1)  # at once: it may do better
             link.jobs.wait(_WAIT_S)
         else:
-            board["overdue_us"], faults = 0.0, 0
+            board["overdue_us"] = 0.0
             ladder.learn(rung, took_us)
 
 
@@ -280,7 +279,7 @@ def _check(link: GeneratorLink, generator: "Generator", checker: Checker, ladder
     if not agrees:
         link.board.add("errors")
         link.says.push(pack_text("a known picture came out differently: its process is replaced"))
-        raise SystemExit(1)
+        os._exit(1)
 
 
 # What a GPU loses it loses for the whole process. So who fell to the CPU makes way, after a while, for an
@@ -291,7 +290,7 @@ def _retry_gpu(board: Board, began_us: float) -> None:
     wait_us = min(_GPU_US * 2.0 ** min(lost - 1.0, 10.0), _GPU_LONGEST_US)
     if lost and board["understudy"] and monotonic_us() - began_us > wait_us:
         board.add("gpu_lost")
-        raise SystemExit(0)
+        os._exit(0)
 
 
 def _land(link: GeneratorLink, generator: "Generator") -> Ladder:

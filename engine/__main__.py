@@ -372,6 +372,10 @@ def bench(arguments: argparse.Namespace) -> int:
         from engine import bench_overhead
 
         return bench_overhead.run(_load_show(DEMO, arguments), arguments.seconds, arguments.report)
+    if arguments.show == "generators":
+        from engine import bench_generators
+
+        return bench_generators.run(arguments.seconds, arguments.report)
     from engine.bench import run
 
     return run(Path(arguments.show), arguments.seconds, arguments.report)
@@ -607,7 +611,8 @@ def _parser() -> argparse.ArgumentParser:
     measure = command(bench)
     measure.add_argument(
         "show", nargs="?", default=str(DEMO),
-        help="a show file; or `overhead`, to hold frames against the bare network",
+        help="a show file; or `generators`, to time these alone and among other engines, or `overhead`, to hold"
+        " frames against the bare network",
     )  # fmt: skip
     measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")

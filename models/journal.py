@@ -48,7 +48,8 @@ def sheet(generator: Generator, side: int) -> Image.Image:
 
 def curves(lines: list[dict[str, Any]]) -> Image.Image:
     """Return one panel for each figure of a training's lines, along the pictures seen."""
-    names = [name for name in lines[-1] if name not in ("pictures", "side")]
+    named = dict.fromkeys(name for line in lines for name in line)  # in the order of their first appearance
+    names = [name for name in named if name not in ("pictures", "side")]
     width, height = PANEL
     image = Image.new("RGB", (width, height * len(names)), "white")
     draw = ImageDraw.Draw(image)

@@ -20,10 +20,11 @@ from engine.core.jobs import FrameJob
 from engine.core.parameters import EFFECTS
 from engine.render.generator import Generator, normals, slerp
 from models import checkpoint, gan, judgement, manifest, pictures, sheet
-from models.descriptors import Pixels, distances, layout
+from models.descriptors import Pixels, distances, layout, resized
 
 PSI = 1.0  # the whole space: truncation would trade recall for precision
 WALKS, FRAMES = 5, 76  # 75 steps from seed to seed: a frame each at 30 fps, 96 bpm and the default walk.speed
+BRIEF, FEW = 64, 12  # held-out pictures that a line of a training's curve takes: at most, at least
 TILE = 96  # px, on the sheet
 AVERAGED = 512  # latents that the average w of a checkpoint is taken of
 BATCH = 25
@@ -74,20 +75,16 @@ class Exported:
 
 
 class Trained:
-    """The averaged generator of a training checkpoint, at the size that it plays at."""
+    """A generator in training, at the size that it plays at."""
 
-    def __init__(self, folder: Path) -> None:
-        tensors, facts = checkpoint.load(folder)
-        if facts["kind"] not in ("gan", "vae"):
-            raise ValueError(f"{folder}: the checkpoint of a {facts['kind']}, where a gan is wanted")
-        self._shape = gan.Shape(**facts["shape"])
-        self._generator = gan.Generator(self._shape)
-        self._generator.load_state_dict(checkpoint.unpack("average", tensors))
-        self.classes, self.side = tuple(facts["classes"]), facts["playing"]
+    def __init__(self, generator: gan.Generator, classes: Sequence[str], side: int) -> None:
+        self._generator, self._shape = generator, generator.shape
+        self._device = next(generator.parameters()).device
+        self.classes, self.side = tuple(classes), side
 
     def _w(self, z: Sequence[np.ndarray], labels: Sequence[int]) -> torch.Tensor:
-        one_hot = torch.eye(len(self.classes))[list(labels)] if self.classes else None
-        w: torch.Tensor = self._generator.mapping(torch.from_numpy(np.stack(z)), one_hot)
+        one_hot = torch.eye(len(self.classes))[list(labels)].to(self._device) if self.classes else None
+        w: torch.Tensor = self._generator.mapping(torch.from_numpy(np.stack(z)).to(self._device), one_hot)
         return w
 
     @torch.no_grad()
@@ -107,10 +104,20 @@ class Trained:
         levels = tuple(side for side in self._shape.sides if 2 * side <= self.side)
         strength = torch.tensor([each.noise for each in moments], dtype=torch.float32)[:, None, None, None]
         rng = torch.Generator().manual_seed(NOISE_SEED + moments[0].seed_a)
-        noise = [strength * each for each in gan.draw_noise(len(moments), levels, rng)]
+        drawn = gan.draw_noise(len(moments), levels, rng)
+        noise = [(strength * each).to(self._device) for each in drawn]
         shots = self._generator.synthesis(ws, noise)[0][-1]
-        pixels: Pixels = (shots * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        pixels: Pixels = (shots * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return pixels
+
+
+def _trained(folder: Path) -> Trained:
+    tensors, facts = checkpoint.load(folder)
+    if facts["kind"] not in ("gan", "vae"):
+        raise ValueError(f"{folder}: the checkpoint of a {facts['kind']}, where a gan is wanted")
+    generator = gan.Generator(gan.Shape(**facts["shape"]))
+    generator.load_state_dict(checkpoint.unpack("average", tensors))
+    return Trained(generator, facts["classes"], facts["playing"])
 
 
 def source(folder: Path) -> Source:
@@ -118,7 +125,7 @@ def source(folder: Path) -> Source:
     if (folder / manifest.FILE).is_file():
         return Exported(folder)
     if (folder / checkpoint.FILE).is_file():
-        return Trained(folder)
+        return _trained(folder)
     raise ValueError(f"{folder}: no {manifest.FILE} (of a model), nor {checkpoint.FILE} (of a training)")
 
 
@@ -126,12 +133,8 @@ def labels_for(made: Source, data: pictures.Pictures, count: int) -> list[int]:
     """Return a class for each of `count` pictures: as held-out ones have them, or in turn."""
     if not (made.classes and data.classes):
         return [number % max(len(made.classes), 1) for number in range(count)]
-    numbered = list(enumerate(made.classes))
-    place = {known: number for number, name in numbered for known in data.classes if name in known}
-    if len(place) < len(data.classes):
-        raise ValueError(f"--label: classes {data.classes}, where the generator has {made.classes}")
     held = data.labels[data.held].argmax(1).tolist()
-    return [place[data.classes[held[number % len(held)]]] for number in range(count)]
+    return [held[number % len(held)] for number in range(count)]
 
 
 def moments_of(labels: Sequence[int]) -> list[Moment]:
@@ -158,6 +161,19 @@ def judge(
     drawn, still = (made.pictures(each, psi) for each in (moments, [replace(m, noise=0.0) for m in moments]))
     walked = [made.pictures(walk(number, labels[number]), psi) for number in range(WALKS)]
     return judgement.judge(drawn, still, walked, known, held), drawn, walked
+
+
+def brief(made: Source, held: pictures.Pictures) -> dict[str, float]:
+    """Return a line for a training's curve, against some held-out pictures; nothing where they are few."""
+    count = min(len(held.pixels), BRIEF)
+    if count < FEW:
+        return {}
+    some = torch.linspace(0, len(held.pixels) - 1, count).long()
+    real = resized(held.pixels[some].permute(0, 2, 3, 1).numpy(), made.side)
+    labels = held.labels[some].argmax(1).tolist() if held.classes else [0] * count
+    moments = moments_of(labels)
+    drawn, still = (made.pictures(each, PSI) for each in (moments, [replace(m, noise=0.0) for m in moments]))
+    return judgement.brief(drawn, still, real)
 
 
 def sheet_of(drawn: Pixels, walked: list[Pixels], data: pictures.Pictures) -> Image.Image:
@@ -188,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         made = source(options.folder)
-        data = pictures.read(options.images, made.side, options.label)
+        data = pictures.read(options.images, made.side, options.label, made.classes if options.label else ())
         found, drawn, walked = judge(made, data, options.psi)
     except ValueError as error:
         print(f"judge_gan: {error}", file=sys.stderr)

@@ -75,13 +75,15 @@ def read(
     )
 
 
-def training(all_of_them: Pictures) -> Pictures:
-    """Return the pictures that are not held back."""
-    kept = ~all_of_them.held
-    pixels, labels, shares = (
-        each[kept] for each in (all_of_them.pixels, all_of_them.labels, all_of_them.shares)
-    )
-    return Pictures(pixels, labels, all_of_them.classes, all_of_them.held[kept], shares)
+def parted(all_of_them: Pictures) -> tuple[Pictures, Pictures]:
+    """Return the pictures to train on, and those that are held back."""
+    kept, held = (_chosen_by(all_of_them, which) for which in (~all_of_them.held, all_of_them.held))
+    return kept, held
+
+
+def _chosen_by(every: Pictures, which: torch.Tensor) -> Pictures:
+    pixels, labels, shares = (each[which] for each in (every.pixels, every.labels, every.shares))
+    return Pictures(pixels, labels, every.classes, every.held[which], shares)
 
 
 def is_held_back(path: Path) -> bool:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models import checkpoint, gan, parallel, pictures
+from models import checkpoint, gan, judge_gan, parallel, pictures
 from models.allocator import keep_freed_memory
 from models.augment import augment
 from models.autocast import autocast
@@ -375,7 +375,7 @@ def train(
     or the checkpoint won't do. With `steps`, an interrupted run that is resumed ends with the weights of an
     uninterrupted one: each step's randomness follows from the seed and the step's number alone.
     """
-    data = pictures.training(pictures.read(images, size, label, classes or (), weights))
+    data, held = pictures.parted(pictures.read(images, size, label, classes or (), weights))
     shape = Shape(size, len(data.classes), preset)
     torch.manual_seed(seed)
     facts: dict[str, Any] = {
@@ -417,6 +417,11 @@ def train(
 
     def keep() -> None:
         if journal is not None:
+            made = judge_gan.Trained(run.average, data.classes, facts["playing"])
+            judged = {name: round(value, 4) for name, value in judge_gan.brief(made, held).items()}
+            if judged:
+                facts["curve"].append({"pictures": facts["pictures_seen"], **judged})
+                journal.note(facts["curve"][-1])
             save(run, out)
             journal.show(
                 f"sheet-{facts['pictures_seen']:07d}", sheet(run.average, facts["playing"]), facts["curve"]

@@ -1,8 +1,7 @@
 """The judgement: a shipped generator against its own pictures, and sets that are wrong on purpose."""
 
 import re
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,13 @@ pytestmark = pytest.mark.train
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "models" / "weights" / "impressionism"
-COUNT = 150
+COUNT = 130
+
+
+@pytest.fixture(autouse=True)
+def _short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_gan, "WALKS", 2)
+    monkeypatch.setattr(judge_gan, "FRAMES", 9)
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +61,15 @@ def test_a_generator_that_draws_the_collection_passes(collection: Path) -> None:
     assert not found.failures
 
 
-def test_a_collapsed_generator_fails(collection: Path, tmp_path: Path) -> None:
+def test_a_collapsed_generator_fails(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Truncated to nothing, it draws its average whatever the latent is; only the noise differs."""
-    line = [sys.executable, "-m", "models.judge_gan", str(SHIPPED), "--images", str(collection), "--psi", "0"]
-    line += ["--sheet", str(tmp_path / "sheet.png")]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=110, cwd=ROOT)
-    assert result.returncode == 1, result.stderr
-    assert re.search(r"^\| recall \| 0\.\d\d \| 0\.\d\d \|$", result.stdout, re.MULTILINE)
-    assert re.search(r"^FAILED: collapsed: diversity 0\.\d\d", result.stdout, re.MULTILINE)
+    line = [str(SHIPPED), "--images", str(collection), "--psi", "0", "--sheet", str(tmp_path / "sheet.png")]
+    assert judge_gan.main(line) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^\| recall \| 0\.\d\d \| 0\.\d\d \|$", printed, re.MULTILINE)
+    assert re.search(r"^FAILED: collapsed: diversity 0\.\d\d", printed, re.MULTILINE)
     assert Image.open(tmp_path / "sheet.png").size[0] > 8 * judge_gan.TILE
 
 
@@ -79,6 +85,17 @@ def test_a_training_is_judged_and_its_collapse_is_found(collection: Path, tmp_pa
     checkpoint.save(tmp_path, deaf, facts)  # whatever the latent is, w is the same
     found, _, _ = judge_gan.judge(judge_gan.source(tmp_path), data)
     assert any("collapsed" in failure for failure in found.failures)
+
+
+def test_a_line_of_the_curve_tells_the_same_from_few_pictures(collection: Path) -> None:
+    everything = pictures.read(collection, 128)
+    _, held = pictures.parted(everything)
+    line = judge_gan.brief(judge_gan.source(SHIPPED), held)
+    assert line.keys() == {"swd", "precision", "recall", "diversity"}
+    assert min(line["precision"], line["recall"]) > 0.4
+    assert 0.6 < line["diversity"] < 1.6
+    fewer = replace(held, pixels=held.pixels[:10], labels=held.labels[:10])
+    assert judge_gan.brief(judge_gan.source(SHIPPED), fewer) == {}
 
 
 def test_a_few_pictures_again_and_again_are_a_collapse(sets: tuple[Pixels, Pixels]) -> None:

@@ -611,7 +611,7 @@ def _parser() -> argparse.ArgumentParser:
     measure = command(bench)
     measure.add_argument(
         "show", nargs="?", default=str(DEMO),
-        help="a show file; or `generators`, to time these alone and among other engines, or `overhead`, to hold"
+        help="a show file; `generators`, to time these and other engines; or `overhead`, to hold"
         " frames against the bare network",
     )  # fmt: skip
     measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")

@@ -61,6 +61,8 @@ def code_lengths(what: Material, runs: dict[str, Path]) -> dict[str, Any]:
             told_name = f"{name}, conditions told" if told else name
             table[told_name] = {"event": bits.event, "note": bits.note}
         table[name] |= {key: facts[key] for key in ("events_seen", "cpu_seconds", "seconds")}
+    if what.facts["kind"] == "text":
+        table = {name: {key: row[key] for key in row if key != "note"} for name, row in table.items()}
     return table
 
 

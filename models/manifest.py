@@ -130,8 +130,8 @@ class Step(Network):
 class Conditions(Part):
     """What a musician can be asked for: the columns of `condition`, in this order, group by group.
 
-    A group of zeros asks for nothing; the model was trained without each group, and without any, half of the
-    time. `models/conditions.py` fills the columns.
+    A group of zeros asks for nothing, as in half of the training. `models/conditions.py` fills the columns
+    for each event with what is wanted of the music after it; the beat is that at which the event has passed.
     """
 
     densities: tuple[Annotated[float, Field(gt=0)], ...] = ()  # notes a second; shared by two neighbours

@@ -128,7 +128,7 @@ MUSICIAN: Final = (
     _choice("musician.key", KEYS, "the tonic of the scale; followed: of what is played"),
     Parameter("musician.rest", 0.0, 1.0, 0.0, "", "how likely it rests for a phrase of two beats"),
     Parameter(
-        "musician.style", 0.0, 8.0, 0.0, "", "of the model's styles: 0 none, fractions lie between two"
+        "musician.style", 0.0, 16.0, 0.0, "", "of the model's styles: 0 none, fractions lie between two"
     ),
     Parameter("musician.wait", 0.5, 16.0, 2.0, "beats", "silence of the performer that ends a turn"),
     Parameter("musician.bars", 1.0, 8.0, 2.0, "bars", "length of a call, and of a response"),

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import alphabet, manifest, sampling
+from models import alphabet, conditions, manifest, sampling
 from models.alphabet import Note
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 GENERATORS = ("impressionism",)
-MUSICIANS = ("piano",)
+MUSICIANS = ("piano", "drums", "songs")
 
 
 @cache
@@ -64,7 +64,7 @@ def picture(model: manifest.Generator, rung: manifest.Rung, ws: np.ndarray) -> n
 
 def graphs(model: manifest.Manifest) -> Iterator[tuple[str, str, Iterable[str], float]]:
     """Yield each graph's golden name, its file, its inputs and what its precision may add to the error."""
-    if isinstance(model, manifest.Musician):
+    if isinstance(model, manifest.Musician | manifest.Text):
         yield "step", model.step.file, model.step.inputs, 0.0
         return
     yield "mapping", model.mapping.file, model.mapping.inputs, 0.0
@@ -272,11 +272,13 @@ def test_the_musician_plays_on_without_silence_or_stuck_notes() -> None:
     assert isinstance(model, manifest.Musician)
     runner = session(model.path(model.step.file))
     rng = np.random.default_rng(7)
-    h, c = (np.zeros(model.step.inputs[name], np.float32) for name in ("h", "c"))
+    state = {name: np.zeros(model.step.inputs[name], np.float32) for name in model.step.state}
+    unasked = conditions.columns(model.conditions)
     played, event = [], alphabet.velocity_event(64)
     for _ in range(3000):
         played.append(event)
-        logits, h, c = runner.run(None, {"event": np.array([event]), "h": h, "c": c})
+        logits, *after = runner.run(None, {"event": np.array([event]), "condition": unasked, **state})
+        state = dict(zip(state, after, strict=True))
         event = sampling.draw(logits[0], 0.9, 0.95, rng.random())
     notes = alphabet.decode(played)
     seconds = max(note.onset_s for note in notes)

@@ -121,11 +121,12 @@ def perform(
     return json.loads((folder / "report.json").read_text())
 
 
-def replayed(models: Path, recording: str, report: Path) -> dict:
-    """Perform a recording again; return the report."""
-    command = [sys.executable, "-m", "engine", "replay", recording, "--headless", "--report", str(report)]
+def replayed(models: Path, recording: str, seconds: float, report: Path) -> dict:
+    """Perform so much of a recording again; return the report."""
+    command = [sys.executable, "-m", "engine", "replay", recording, "--headless"]
+    command += ["--seconds", str(seconds), "--report", str(report)]
     env = os.environ | {"CHLADNI_MODELS": str(models)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(report.read_text())
 
@@ -143,10 +144,9 @@ def test_a_cue_swaps_in_what_stands_by_and_what_is_broken_is_refused(models: Pat
     assert "statistics.npz: SHA-256" in refused["refused"]
     assert entered["generator"] == report["picture"]["generator"] == "twin"
     assert any("SHA-256" in warning for warning in report["warnings"])
-    assert all(count == 0 for count in report["restarts"].values())
     recording = read(report["recording"])
     assert [type(e.body) for e in recording.events if e.source == STAGE] == [Refuse, Enter]
-    again = replayed(models, report["recording"], tmp_path / "again.json")
+    again = replayed(models, report["recording"], entered["at_s"] + 0.5, tmp_path / "again.json")
     assert [swap["at_s"] for swap in again["picture"]["swaps"]] == [refused["at_s"], entered["at_s"]]
     assert again["picture"]["generator"] == "twin"
     verdict = offline.verify(recording)

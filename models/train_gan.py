@@ -453,7 +453,7 @@ def train(
             if facts["step"] % (2 * R1_INTERVAL) == 1:
                 rate = (facts["pictures_seen"] - shown_before) / (time.monotonic() - shown_at)
                 shown_before, shown_at = facts["pictures_seen"], time.monotonic()
-                line = {"pictures": facts["pictures_seen"], "side": scale, **line, "rate": rate}
+                line |= {"pictures": facts["pictures_seen"], "side": scale, "rate": rate}
                 rounded = {name: round(value, 4) for name, value in line.items()}
                 bar.set_postfix(rounded)
                 if journal is not None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from engine.clock import monotonic_us
@@ -22,6 +23,7 @@ from engine.workers.links import PROVIDERS, GeneratorLink, generator_link, pack_
 from engine.workers.shared import SPAWN, Frame
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "weights" / "impressionism"
+PLANETS = FOLDER.parent / "planets"
 NEUTRAL = tuple(effect.default for effect in EFFECTS)
 JOB = FrameJob(
     tick=8, seed_a=11, seed_b=2**64 - 1, blend=0.3, style_seed=5, mix=(0.0, 0.0, 0.0), psi=0.8, noise=1.0,
@@ -41,6 +43,23 @@ def test_every_rung_gives_a_picture_of_its_size(generator: Generator) -> None:
         assert picture.dtype == np.uint8
         assert picture.std() > 1.0
     assert (generator.height, generator.width) == generator.frame(JOB).shape[:2]
+
+
+def test_a_cpu_plays_bytes_and_a_gpu_half_precision_where_there_are_any() -> None:
+    generator = Generator(PLANETS, "cpu")
+    best = generator.manifest.rungs[0]
+    feed = {"ws": generator.styles(JOB), **generator._noises(0, JOB.noise_seed, JOB.noise)}
+    found = {
+        version.precision: onnxruntime.InferenceSession(
+            generator.manifest.path(version.file), providers=["CPUExecutionProvider"]
+        ).run([best.output], feed)[0]
+        for version in best.versions
+    }
+    assert set(found) == {"fp32", "int8", "fp16"}
+    assert np.array_equal(generator.frame(JOB), found["int8"])
+    assert not np.array_equal(found["fp32"], found["int8"])
+    assert best.version(("fp16", "fp32")).precision == "fp16"
+    assert generator.manifest.rungs[1].version(("fp16", "fp32")).precision == "int8"  # all that there is
 
 
 def test_the_same_job_gives_the_same_picture_in_another_generator(generator: Generator) -> None:

@@ -19,7 +19,7 @@ from models import alphabet, conditions, manifest, sampling
 from models.alphabet import Note
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
-GENERATORS = ("impressionism",)
+GENERATORS = ("impressionism", "planets")
 MUSICIANS = ("piano", "drums", "songs")
 
 
@@ -121,6 +121,18 @@ def test_every_rung_shows_the_same_picture(name: str) -> None:
         assert np.abs(np.array(small) - shown).mean() < 12, rung.name  # of 255 levels
         others = np.abs(np.array(small) - np.roll(shown, 1, axis=0)).mean()
         assert np.abs(np.array(small) - shown).mean() < others / 2, rung.name
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_precision_is_near_fp32(name: str) -> None:
+    for rung in generator(name).rungs:
+        for version in rung.versions:
+            if version.precision == "fp32":
+                assert version.psnr_db is None
+            else:
+                least = {"int8": 38.0, "fp16": 50.0}[version.precision]
+                assert version.psnr_db is not None
+                assert version.psnr_db >= least, (rung.name, version)
 
 
 @pytest.mark.parametrize("name", GENERATORS)

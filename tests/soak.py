@@ -12,6 +12,7 @@ import csv
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -39,10 +40,18 @@ COLUMNS = (
 LIMITS = {**{f"{part}_mb": 15.0 for part in PARTS}, "handles": 3.0, "threads": 2.0}
 
 
+def memory_mb(pid: int | None) -> float:
+    """Return the resident memory of a process (a generator's without its understudy), 0 while it is gone."""
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6 if pid else 0.0
+    except psutil.Error:
+        return 0.0
+
+
 def sample(session: Session, seconds: float) -> dict[str, float]:
     """Return one row."""
     main = psutil.Process()
-    usage = {worker.name: worker.usage().memory_mb for worker in session.workers}
+    usage = {worker.name: memory_mb(worker.pid) for worker in session.workers}
     board, seen = session.sound.board, session.presentation
     return {
         "seconds": seconds,
@@ -77,12 +86,13 @@ def play(session: Session, osc: OscSender, chance: random.Random) -> None:
 def grown(rows: list[dict[str, float]]) -> dict[str, float]:
     """Return by how much each limited column grew over the second half, by the line that fits it best.
 
-    A worker that was gone when it was looked at has no memory then: that row is left out for it.
+    A worker that was gone or still loading when it was looked at is left out of that row.
     """
     half = rows[len(rows) // 2 :]
     found = {}
     for name in LIMITS:
-        points = [(row["seconds"], row[name]) for row in half if row[name] > 0]
+        usual = float(np.median([row[name] for row in half]))
+        points = [(row["seconds"], row[name]) for row in half if row[name] > 0.8 * usual]
         if len(points) >= 3:
             seconds, values = np.array(points).T
             slope = float(np.polyfit(seconds, values, 1)[0])
@@ -120,9 +130,12 @@ def main() -> int:
     folder, chance = arguments.folder, random.Random(arguments.seed)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, float]] = []
-    with playing(folder, first_light(osc="127.0.0.1:0")) as session, open(folder / "soak.csv", "w") as file:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    with playing(folder, first_light(osc=listen)) as session, open(folder / "soak.csv", "w") as file:
         assert session.osc is not None
-        osc = OscSender([f"127.0.0.1:{session.osc.port}"])
+        osc = OscSender([listen])
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         begun = time.monotonic()

@@ -215,13 +215,13 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
     last_frame, last_deadline_us, period_us = -1, 0.0, 1e6
     while not board["stop"] and (parent is None or parent.is_alive()):
         board["heartbeat_us"] = monotonic_us()
+        board["overdue_us"] = monotonic_us() + _WAIT_S * 1e6 + _IDLE_US
         waiting.extend(unpack_job(record) for record in link.jobs.pop_all())
         if not waiting:
             left_us = last_deadline_us + period_us - monotonic_us()
             if checker.due(monotonic_us()) and left_us > _CHECK_ROOM * ladder.expected_us(ladder.rung):
                 _check(link, generator, checker, ladder)
             _retry_gpu(board, began_us)
-            board["overdue_us"] = monotonic_us() + _WAIT_S * 1e6 + _IDLE_US
             link.jobs.wait(_WAIT_S)
             continue
         job, frame, deadline_us = waiting.pop(0)
@@ -242,8 +242,8 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
         ahead_us = deadline_us - now_us - networks_us
         rung = ladder.squeeze(room_us) if board["crowded"] else ladder.choose(room_us, ahead_us)
         expected_us = ladder.expected_us(rung) + networks_us
-        _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
         board["overdue_us"] = max(deadline_us - period_us / 2.0, now_us + _OVERDUE_TIMES * expected_us)
+        _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
         try:
             took_us = _make(link, maker, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
@@ -257,7 +257,6 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
                 os._exit(1)  # at once: it may do better
             link.jobs.wait(_WAIT_S)
         else:
-            board["overdue_us"] = 0.0
             ladder.learn(rung, took_us)
 
 
@@ -275,7 +274,6 @@ def _check(link: GeneratorLink, generator: "Generator", checker: Checker, ladder
         agrees = checker.agrees(generator, ladder.rung)
     except Exception:  # the next frame will raise it again, and be counted
         agrees = True
-    link.board["overdue_us"] = 0.0
     if not agrees:
         link.board.add("errors")
         link.says.push(pack_text("a known picture came out differently: its process is replaced"))

@@ -117,13 +117,20 @@ class Worker:
         limit_s = SILENT_S if seen else START_S
         return now_us - max(seen, self._started_us, self._woke_us) > limit_s * 1e6
 
+    # One that could run and is not let has no more to gain from being replaced than the machine has: it is
+    # waited for, until it counts as silent.
     @property
     def overdue(self) -> bool:
-        """Whether what the process does should long be done, and somebody is there to go on with it."""
+        """Whether the process hangs in what should long be done, and somebody is there to go on with it."""
         due_us = self.board["overdue_us"]
-        if not (due_us and self.board["understudy"]):
+        if not (due_us and self.board["understudy"] and self._process and self._process.pid):
             return False
-        return monotonic_us() > max(due_us, self._woke_us + _ASLEEP_S * 1e6)
+        if monotonic_us() <= max(due_us, self._woke_us + _ASLEEP_S * 1e6):
+            return False
+        try:
+            return bool(psutil.Process(self._process.pid).status() != psutil.STATUS_RUNNING)
+        except psutil.Error:
+            return False  # it has died: its sentinel tells
 
     @property
     def sentinel(self) -> int | None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.train
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "models" / "weights" / "impressionism"
-COUNT = 130
+COUNT = 150
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ class Step(Network):
 class Conditions(Part):
     """What a musician can be asked for: the columns of `condition`, in this order, group by group.
 
-    A group of zeros asks for nothing, as in half of the training. `models/conditions.py` fills the columns
+    A group of zeros asks for nothing: training left each out at times. `models/conditions.py` fills the columns
     for each event with what is wanted of the music after it; the beat is that at which the event has passed.
     """
 

@@ -220,9 +220,9 @@ def test_closed_hat_chokes_open_hat():
 
 def test_film_is_played_by_the_soundfont_of_its_show(tmp_path, capfd):
     show = Show.model_validate({"title": "", "musician": None, "sound": {"soundfont": "nowhere.sf2"}})
-    black = SimpleNamespace(height=64, width=64, frame=lambda job, rung: np.zeros((64, 64, 3), np.uint8))
+    black = SimpleNamespace(picture=lambda job: np.zeros((64, 64, 3), np.uint8))
     film = tmp_path / "film.mp4"
     recording = Recording("", show, (), {}, 24, torn=False)
-    offline.render(recording, black, film, (64, 64), 24, "draft", lambda done, total: None)
+    offline.render(recording, lambda name: black, film, (64, 64), 24, "draft", lambda done, total: None)
     assert film.stat().st_size > 0
     assert "nowhere.sf2" in capfd.readouterr().err

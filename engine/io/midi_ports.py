@@ -22,7 +22,7 @@ _WAIT_S: Final = 0.1
 _LOOK_US: Final = 500_000.0
 MAX_WAITING: Final = 10_000
 _PARTING: Final = SAMPLE_RATE // 4  # samples: what is planned later than that is not waited for
-_PARTING_S: Final = 0.05  # for JACK to play a sample that has come: two blocks of 1024 at 44.1 kHz
+_PARTING_S: Final = 0.05  # for the driver to send what has come: two blocks of 1024 at 44.1 kHz
 
 
 def carried_by_jack(link: SoundLink | None) -> bool:
@@ -207,6 +207,7 @@ class MidiOut:
             for data in due:
                 self.refused += not (self._output and self._output.send(data))
         if self._output:
+            sleep(_PARTING_S)  # the driver sends from a thread of its own, and forgets what it has not sent
             self._output.close()
 
     def _keep_open(self) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ CHANNEL, STICK, VELOCITY = 10, 37, 100  # General MIDI's side stick: the shortes
 _LENGTH_S: Final = 0.02
 _QUIET: Final = 1e-4  # -80 dB
 _TEMPLATE_S: Final = 0.004
+_TEMPLATES: Final = 8  # are tried
 _ALIKE: Final = 0.6  # normalised correlation from which on a sound is taken for the note's
 _GAP_S: Final = (0.08, 0.24)  # between two notes
 _BEFORE_S, _AFTER_S = 0.008, 0.070  # around the contract: where a note's answer is looked for, and no other's
@@ -143,28 +145,35 @@ class Ruler:
         return Heard(self.rate, played, first, self._sound, self._clock[: self._cycles], self._jumps)
 
 
-# The first note sounds in silence, where the onset is the first sample above it: what follows there is the
+# A note that sounds in silence begins with its first sample above it, and what follows there can serve as a
 # template. Later notes may sound over a reverberation, and are found as the place where the changes of the
-# sound are most like the template's.
+# sound are most like the template's. A template may be spoilt by a hole in the sound: then hardly any note
+# is like it, and the next one is tried.
 def onsets(heard: Heard, contract_s: float) -> NDArray[np.float64]:
     """Return the frame at which each note was heard, NaN where it was not."""
-    rate, length = heard.rate, round(_TEMPLATE_S * heard.rate)
-    found = np.full(len(heard.played), np.nan)
-    template: NDArray[np.float32] | None = None
-    for number, note in enumerate(heard.played):
-        begin = int(note - heard.first + (contract_s - _BEFORE_S) * rate)
-        end = int(note - heard.first + (contract_s + _AFTER_S) * rate)
-        window = heard.sound[max(begin, 0) : end]
-        if template is None:
-            loud = np.flatnonzero(np.abs(window) > _QUIET)
-            if len(loud) and loud[0] > 0 and loud[0] + length < len(window):
-                template = np.diff(window[loud[0] - 1 : loud[0] + length])
-                found[number] = heard.first + max(begin, 0) + loud[0]
-            continue
-        place = _most_like(np.diff(window, prepend=window[:1]), template)
-        if place is not None:
-            found[number] = heard.first + max(begin, 0) + place
-    return found
+    rate = heard.rate
+    begins = np.maximum(heard.played - heard.first + round((contract_s - _BEFORE_S) * rate), 0)
+    length = round((_BEFORE_S + _AFTER_S) * rate)
+    windows = [heard.sound[begin : begin + length] for begin in begins]
+    templates = (template for window in windows if (template := _template(window, rate)) is not None)
+    best = np.full(len(windows), np.nan)
+    for template in islice(templates, _TEMPLATES):
+        places = [_most_like(np.diff(window, prepend=window[:1]), template) for window in windows]
+        found = np.array([np.nan if place is None else place for place in places]) + heard.first + begins
+        if np.isnan(found).sum() < np.isnan(best).sum():
+            best = found
+        if np.isnan(best).mean() < 0.5:
+            break
+    return best
+
+
+def _template(window: NDArray[np.float32], rate: int) -> NDArray[np.float32] | None:
+    """Return the changes of the sound from an onset in silence on, or None where there is none."""
+    length = round(_TEMPLATE_S * rate)
+    loud = np.flatnonzero(np.abs(window) > _QUIET)
+    if not len(loud) or not 0 < loud[0] < len(window) - length:
+        return None
+    return np.diff(window[loud[0] - 1 : loud[0] + length])
 
 
 def _most_like(window: NDArray[np.float32], template: NDArray[np.float32]) -> int | None:

@@ -130,8 +130,9 @@ class Step(Network):
 class Conditions(Part):
     """What a musician can be asked for: the columns of `condition`, in this order, group by group.
 
-    A group of zeros asks for nothing: training left each out at times. `models/conditions.py` fills the columns
-    for each event with what is wanted of the music after it; the beat is that at which the event has passed.
+    A group of zeros asks for nothing: training left each out at times. `models/conditions.py` fills the
+    columns for each event with what is wanted of the music after it; the beat is that at which the event has
+    passed.
     """
 
     densities: tuple[Annotated[float, Field(gt=0)], ...] = ()  # notes a second; shared by two neighbours

@@ -100,9 +100,19 @@ def test_a_note_that_is_not_heard_is_missing_and_no_other_is_taken_for_it():
 
 def test_each_note_is_seen_at_the_first_frame_that_counts_it():
     sightings = [Sighting(1000.0 * n, 2.0, 8 * n, count) for n, count in enumerate((5, 5, 6, 6, 8, 8))]
-    seen = answered_at(sightings, np.array([1500.0, 2500.0, 2600.0, 4700.0]))
+    seen = answered_at(sightings, np.array([1500.0, 2500.0, 2600.0, 4700.0]), 1000.0)
     assert seen[:3].tolist() == [1999.0, 3999.0, 3999.0]
     assert np.isnan(seen[3])
+
+
+def test_notes_that_never_came_shift_no_other():
+    note_us = np.cumsum(np.random.default_rng(2).uniform(80e3, 240e3, 200))
+    came = np.delete(note_us, [3, 50, 51, 120, 199])
+    sightings = [Sighting(0.0, 0.0, 0, 7)]
+    sightings += [Sighting(us + 100e3 + 17e3 * (n % 3 - 1), 0.0, 0, 8 + n) for n, us in enumerate(came)]
+    seen = answered_at(sightings, note_us, 100e3)
+    assert np.flatnonzero(np.isnan(seen)).tolist() == [3, 50, 51, 120, 199]
+    assert np.nanmax(np.abs(seen - note_us - 100e3)) < 17.1e3
 
 
 def test_frames_that_were_never_seen_are_named():

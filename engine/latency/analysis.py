@@ -31,22 +31,36 @@ def taken_down(
     data: dict[str, Any] = {"at_s": _rounded(at_s), "sound_ms": _rounded(sound_ms)}
     if sightings:
         note_us = heard.us_at(heard.played)
-        seen_us = answered_at(sightings, note_us)
+        seen_us = answered_at(sightings, note_us, 1000.0 * show.picture_ms)
         data["picture_ms"] = _rounded((seen_us - note_us) / 1000.0 - show.picture_ms)
         data["skew_ms"] = _rounded((seen_us - heard.us_at(heard_at)) / 1000.0)
         data["frames"] = frames(sightings, show.frame_ticks)
     return data
 
 
-def answered_at(sightings: Sequence[Sighting], note_us: Floats) -> Floats:
+# The marker counts notes and does not name them, and JACK drops what is sent in a cycle that it skips. So
+# where fewer notes were answered than played, some were never delivered, and which is found as the assignment
+# in order whose deviations are smallest in sum (dynamic programming over the notes left out so far).
+def answered_at(sightings: Sequence[Sighting], note_us: Floats, contract_us: float) -> Floats:
     """Return when each note was first seen answered, in microseconds; NaN where it never was."""
     before = [sighting.answered for sighting in sightings if sighting.us < note_us[0]]
-    base = before[-1] if before else sightings[0].answered
-    seen = np.full(len(note_us), np.nan)
+    count = before[-1] if before else sightings[0].answered
+    answers: list[float] = []
     for sighting in sightings:
-        for number in range(min(max(sighting.answered - base, 0), len(seen))):
-            if np.isnan(seen[number]):
-                seen[number] = sighting.us - sighting.since_us / 2.0
+        answers += [sighting.us - sighting.since_us / 2.0] * (sighting.answered - count)
+        count = max(count, sighting.answered)
+    seen_us = np.array(answers[: len(note_us)])
+    seen = np.full(len(note_us), np.nan)
+    left_out = np.arange(len(note_us) - len(seen_us) + 1)
+    least, froms = np.zeros(len(left_out)), []
+    for number, us in enumerate(seen_us):
+        best = np.minimum.accumulate(least)
+        froms.append(np.maximum.accumulate(np.where(least == best, left_out, 0)))
+        least = best + np.abs(us - note_us[number + left_out] - contract_us)
+    skipped = int(least.argmin())
+    for number in reversed(range(len(seen_us))):
+        seen[number + skipped] = seen_us[number]
+        skipped = int(froms[number][skipped])
     return seen
 
 

@@ -93,7 +93,7 @@ def render(
             if job.share < 1.0:
                 pixels = crossfade(cast[state.cast.leaving].picture(job), pixels, job.share)
             fit(pixels, *size, picture)
-            write(picture, caption(state))
+            write(picture, caption(recording.show, state))
             video.picture(picture)
             render_block(synth, queue, position, block)
             video.sound(block)

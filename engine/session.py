@@ -418,7 +418,7 @@ class Session:
             if not self.stage.replay and (answer := self.casting.answer(state)):
                 self.inbox.put(state.tick * TICK_SAMPLES, STAGE, answer)
             if self.show.text:
-                self.presentation.captions.append((state.tick, caption(state)))
+                self.presentation.captions.append((state.tick, caption(self.show, state)))
             if self.osc_out:
                 self._tell(state)
             self._send_clock(state)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import events as ev
-from engine.core import patch
 from engine.core.advance import advance, attracting, close, open_tick, receive
 from engine.core.cast import upcoming
+from engine.core.curves import CURVES
 from engine.core.events import Event
 from engine.core.jobs import SoundKind
 from engine.core.latent import FLASH_TICKS, frame_job, mix64
@@ -148,7 +148,7 @@ def test_a_cue_fades_over_its_time_along_the_s_curve() -> None:
     a_show = show(cue=[{"number": 1, "fade_s": 1.0, "levels": {"psi": 1.5}}])
     states = run(a_show, 300, {0: [("keys", ev.Go())]})
     start = PARAMETERS[INDEX["psi"]].default
-    assert level(states[127], "psi") == pytest.approx(start + (1.5 - start) * patch.CURVES["s"](127 / 240))
+    assert level(states[127], "psi") == pytest.approx(start + (1.5 - start) * CURVES["s"](127 / 240))
     assert level(states[250], "psi") == 1.5
     assert states[-1].fades == ()
     rising = [level(state, "psi") for state in states]
@@ -184,9 +184,9 @@ def test_a_route_of_mode_add_comes_on_top() -> None:
     assert level(states[59], "psi") == pytest.approx(0.7)
 
 
-@given(st.sampled_from(sorted(patch.CURVES)), st.floats(0, 1), st.floats(0, 1))
+@given(st.sampled_from(sorted(CURVES)), st.floats(0, 1), st.floats(0, 1))
 def test_curves_rise_within_their_range(name: str, a: float, b: float) -> None:
-    curve = patch.CURVES[name]
+    curve = CURVES[name]
     assert curve(0.0) == 0.0
     assert curve(1.0) == 1.0
     assert 0.0 <= curve(a) <= 1.0
@@ -315,6 +315,11 @@ BODIES = st.one_of(
     st.sampled_from(
         [ev.Go(), ev.Back(), ev.Tap(), ev.Start(), ev.Stop(), ev.Continue(), ev.ClockPulse(), ev.Release()]
     ),
+    st.builds(ev.GoTo, st.sampled_from([1.0, 2.5, 3.0])),
+    st.builds(ev.Hold, st.sampled_from([0.0, 1.0])),
+    st.builds(ev.Blackout, st.floats(-1, 2)),
+    st.builds(ev.Store, st.sampled_from(["mine", "theirs"])),
+    st.builds(ev.Recall, st.sampled_from(["mine", "theirs", "none"]), st.floats(0, 1)),
     st.builds(ev.SongPosition, st.integers(0, 16383)),
 )
 HAPPENED = st.dictionaries(
@@ -328,6 +333,7 @@ BUSY = musical(
         {"from": "/beat", "to": "bloom", "curve": "s"},
     ],
     cue=[{"number": 1, "fade_s": 0.3, "follow_s": 0.5, "levels": {"psi": 0.2, "class": 1.5}}],
+    preset=[{"name": "theirs", "levels": {"hue": 90.0, "musician.mode": "duet"}}],
 )
 
 

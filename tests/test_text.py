@@ -142,11 +142,11 @@ def test_a_cue_asks_for_a_line_and_the_latest_request_is_answered() -> None:
     )
     asked = [write for state in played for write in state.writes]
     assert [(write.request, write.begins) for write in asked] == [(1, "the"), (2, "")]
-    assert [caption(played[tick]).line for tick in (90, 120, 205, 215, 230)] == [
+    assert [caption(SHOW, played[tick]).line for tick in (90, 120, 205, 215, 230)] == [
         "", "the sand sings", "the sand sings", "the sand sings", "any",
     ]  # fmt: skip
-    assert caption(played[120]).opacity == 1.0
-    assert caption(played[280]).opacity == 0.5, "blackout darkens it"
+    assert caption(SHOW, played[120]).opacity == 1.0
+    assert caption(SHOW, played[280]).opacity == 0.5, "blackout darkens it"
     assert played[-1].live_tick < 160, "a line is nobody's input"
     assert played[-1].levels[INDEX["text.temperature"]] == 0.4
 

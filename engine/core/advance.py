@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from engine.core import cast, cues, duet, events, latent, music, patch, plan, sight, text, transport
+from engine.core import (
+    cast,
+    cues,
+    duet,
+    events,
+    fades,
+    latent,
+    music,
+    patch,
+    plan,
+    presets,
+    sight,
+    text,
+    transport,
+)
 from engine.core.contract import heard_at
 from engine.core.events import Event
 from engine.core.jobs import SoundEvent, SoundKind
@@ -49,6 +63,7 @@ def close(show: Show, state: ShowState) -> ShowState:
     state = cues.follow(show, state)
     if (state.tick + 1) % show.frame_ticks == 0:
         before = state.levels
+        state = fades.count_beats(state)
         state = patch.move(show, state)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
         state = _feed_beat(show, state)
@@ -135,7 +150,9 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Timbre: _of_lane(SoundKind.TIMBRE, lambda body: body.value, lambda body: -1),
     events.Sustain: _of_lane(SoundKind.SUSTAIN, lambda body: body.value, lambda body: -1),
     events.Program: lambda show, state, event, body: music.program(show, state, event.source, body),
-    events.Control: lambda show, state, event, body: patch.feed(show, state, body.address, body.value),
+    events.Control: lambda show, state, event, body: patch.feed(
+        show, state, body.address, body.value, event.source
+    ),
     events.ClockPulse: lambda show, state, event, body: transport.pulse(state, event.sample),
     events.Start: lambda show, state, event, body: transport.run(state, event.sample, True, 0.0),
     events.Stop: lambda show, state, event, body: transport.run(state, event.sample, False),
@@ -146,6 +163,11 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Tap: lambda show, state, event, body: transport.tap(state, event.sample),
     events.Go: lambda show, state, event, body: cues.go(show, state),
     events.Back: lambda show, state, event, body: cues.go(show, state, -1),
+    events.GoTo: lambda show, state, event, body: cues.go_to(show, state, body.cue),
+    events.Hold: lambda show, state, event, body: cues.hold(state, body.value),
+    events.Blackout: lambda show, state, event, body: fades.blackout(show, state, body.value),
+    events.Store: lambda show, state, event, body: presets.store(state, body.preset),
+    events.Recall: lambda show, state, event, body: presets.recall(show, state, body.preset, body.fade_s),
     events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),
     events.Enter: lambda show, state, event, body: cast.enter(state, body),
     events.Refuse: lambda show, state, event, body: cast.refuse(state, body),

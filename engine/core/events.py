@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, get_args
 
+from engine.core.show import PRESET_NAME
 from engine.core.units import TICK_SAMPLES
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -129,6 +130,42 @@ class Back:
 
 
 @dataclass(frozen=True, slots=True)
+class GoTo:
+    """The cue of that number starts its fade; where there is none, nothing happens."""
+
+    cue: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """All running fades and follows stand still (1), or go on from there (0)."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blackout:
+    """The picture goes to black (1), or comes back (0); the levels stay as they are."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The present levels are kept as the preset of that name, a PRESET_NAME."""
+
+    preset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The levels of a preset are faded to; where there is none of that name, nothing happens."""
+
+    preset: str
+    fade_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The source is gone, or asks for silence: all its sounding notes are released, its pedals go up."""
 
@@ -221,8 +258,8 @@ class Projection:
 
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
-    | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | Release | Phrase | Answers
-    | Line | LinkBeat | Swap | Enter | Refuse | Projection
+    | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | GoTo | Hold | Blackout
+    | Store | Recall | Release | Phrase | Answers | Line | LinkBeat | Swap | Enter | Refuse | Projection
 )  # fmt: skip
 
 
@@ -282,6 +319,8 @@ def decode(data: Any) -> Body:
     body: Body = kind(*_checked(kind, values))
     if isinstance(body, Projection) and not _SIGNED_BYTES.fullmatch(body.levels):
         raise ValueError(f"Projection.levels are to be 1 to {MAX_Z} bytes in hex, found {body.levels[:40]!r}")
+    if isinstance(body, Store | Recall) and not PRESET_NAME.fullmatch(body.preset):
+        raise ValueError(f"a preset's name has 1 to 60 characters, found {body.preset[:80]!r}")
     return body
 
 
@@ -308,6 +347,8 @@ _RANGES = {  # of the fields that have one
     "beat": (-(1 << 48), 1 << 48),
     "bpm": (1.0, 1000.0),
     "step": (0.0, 1e6),
+    "cue": (-1e9, 1e9),
+    "fade_s": (0.0, 3600.0),
 }
 
 

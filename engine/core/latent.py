@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from engine.core import cast, sight
+from engine.core import cast, fades, sight
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
 from engine.core.records import replace
@@ -19,6 +19,7 @@ _DIRECTION_SLICE = slice(INDEX["direction.1"], INDEX["direction.1"] + DIRECTIONS
 _TRANSFORM_SLICE = slice(INDEX[TRANSFORM[0].name], INDEX[TRANSFORM[0].name] + len(TRANSFORM))
 _BEND_SLICE = slice(_TRANSFORM_SLICE.stop, _TRANSFORM_SLICE.start + len(GENERATOR))
 _NETWORK_SLICE = slice(INDEX[NETWORK[0].name], INDEX[NETWORK[0].name] + len(NETWORK))
+_BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 _STROBE = [effect.name for effect in EFFECTS].index("strobe")
 
 
@@ -80,6 +81,7 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
     effects = list(levels[_EFFECT_SLICE])
     if state.strobe.since >= FLASH_TICKS:
         effects[_STROBE] = 0.0
+    effects[_BLACKOUT] = 1.0 - (1.0 - effects[_BLACKOUT]) * (1.0 - fades.darkness(show, state))
     return FrameJob(
         tick=state.tick,
         seed_a=mix64(show.seed, walk.index),

@@ -144,8 +144,19 @@ TEXT: Final = (
     Parameter("text.temperature", 0.2, 1.6, 0.7, "", "of the sampling of the next line"),
 )
 
-PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN, *TEXT)
+MORPH: Final = (
+    Parameter("morph.x", 0.0, 1.0, 0.5, "", "place between the presets on the left and those on the right"),
+    Parameter("morph.y", 0.0, 1.0, 0.5, "", "place between the lower presets and the upper ones"),
+)
+
+PARAMETERS: Final = (*LATENT, *GENERATOR, *NETWORK, *EFFECTS, *STAGE, *SOUND, *MUSICIAN, *TEXT, *MORPH)
 INDEX: Final = {parameter.name: index for index, parameter in enumerate(PARAMETERS)}
+
+
+def clamp(index: int, level: float) -> float:
+    """Return the level held within the parameter's range."""
+    parameter = PARAMETERS[index]
+    return min(max(level, parameter.minimum), parameter.maximum)
 
 
 def level_named(name: str, choice: str) -> float | None:

@@ -1,24 +1,18 @@
 """The patch: which input moves which parameter, through which curve."""
 
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from engine.core.parameters import INDEX, PARAMETERS
+from engine.core import fades
+from engine.core.curves import CURVES
+from engine.core.parameters import INDEX, PARAMETERS, clamp
 from engine.core.records import replace
 from engine.core.show import Show
-from engine.core.state import Glide, ShowState
+from engine.core.state import PERFORMER, Glide, Mover, ShowState
 
 DIRECT: Final = "/chladni/parameter/"  # an address that sets a parameter in its own unit, without a route
 _SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
-
-# Each maps 0..1 onto 0..1 and rises. Products only: the same bits on every machine.
-CURVES: Final[dict[str, Callable[[float], float]]] = {
-    "linear": lambda x: x,
-    "exponential": lambda x: x * x * x,  # the usual cubic stand-in for an audio taper
-    "s": lambda x: x * x * (3.0 - 2.0 * x),
-}
 
 
 @lru_cache(maxsize=4096)
@@ -31,12 +25,6 @@ def is_patched(show: Show, address: str) -> bool:
     return bool(_matching(show.sources, address))
 
 
-def clamp(index: int, level: float) -> float:
-    """Return the level held within the parameter's range."""
-    parameter = PARAMETERS[index]
-    return min(max(level, parameter.minimum), parameter.maximum)
-
-
 def share_of(show: Show, smooth_ms: float) -> float:
     """Return the share of the remaining way that a one-pole low-pass takes in a control step: one a frame.
 
@@ -46,12 +34,15 @@ def share_of(show: Show, smooth_ms: float) -> float:
     return step_ms / (smooth_ms + step_ms)
 
 
-def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
-    """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go."""
+def feed(show: Show, state: ShowState, address: str, value: float, source: str = "") -> ShowState:
+    """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go.
+
+    `source` names the device where an event brought the value.
+    """
     if value != value:
         return state
     if address.startswith(DIRECT) and address[len(DIRECT) :] in INDEX:
-        return glide(state, INDEX[address[len(DIRECT) :]], value, 1.0)
+        return glide(state, INDEX[address[len(DIRECT) :]], value, 1.0, source)
     adding = state.adding
     for number in _matching(show.sources, address):
         route = show.route[number]
@@ -59,14 +50,17 @@ def feed(show: Show, state: ShowState, address: str, value: float) -> ShowState:
         low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
         level = low + (high - low) * CURVES[route.curve](min(max(value, 0.0), 1.0))
         if route.mode == "set":
-            state = glide(state, index, level, share_of(show, route.smooth_ms))
+            state = glide(state, index, level, share_of(show, route.smooth_ms), address)
         else:
             adding = (*adding[:number], level, *adding[number + 1 :])
     return state if adding is state.adding else replace(state, adding=adding)
 
 
-def glide(state: ShowState, index: int, level: float, share: float) -> ShowState:
+def glide(state: ShowState, index: int, level: float, share: float, by: str) -> ShowState:
     """Return the state with a parameter on its way to `level`; the latest input wins over fades (LTP)."""
+    moved_by = state.moved_by
+    if moved_by[index].name != by or moved_by[index].kind != PERFORMER:
+        moved_by = (*moved_by[:index], Mover(PERFORMER, by), *moved_by[index + 1 :])
     if PARAMETERS[index].choices:
         level, share = (clamp(index, level) + 0.5) // 1.0, 1.0
     return replace(
@@ -76,6 +70,7 @@ def glide(state: ShowState, index: int, level: float, share: float) -> ShowState
             Glide(index, clamp(index, level), share),
         ),
         fades=tuple(fade for fade in state.fades if fade.parameter != index),
+        moved_by=moved_by,
     )
 
 
@@ -84,9 +79,7 @@ def move(show: Show, state: ShowState) -> ShowState:
     if not (state.fades or state.glides or state.added != state.adding):
         return state
     bases, levels = list(state.bases), list(state.levels)
-    for fade in state.fades:
-        along = min((state.tick - fade.tick) / fade.ticks, 1.0) if fade.ticks else 1.0
-        bases[fade.parameter] = fade.start + (fade.end - fade.start) * CURVES["s"](along)
+    lasting, faded = fades.step(state, bases)
     for item in state.glides:
         base = bases[item.parameter]
         bases[item.parameter] = base + (item.target - base) * item.share
@@ -102,7 +95,7 @@ def move(show: Show, state: ShowState) -> ShowState:
             bases[item.parameter] = item.target
         else:
             settled.append(item)
-    moved = {fade.parameter for fade in state.fades} | {item.parameter for item in state.glides}
+    moved = set(faded) | {item.parameter for item in state.glides}
     moved.update(INDEX[show.route[n].to] for n in range(len(added)) if added[n] != state.added[n])
     for index in moved:
         levels[index] = clamp(index, bases[index] + _added_to(show, added, index))
@@ -111,7 +104,7 @@ def move(show: Show, state: ShowState) -> ShowState:
         bases=tuple(bases),
         added=tuple(added),
         levels=tuple(levels),
-        fades=tuple(fade for fade in state.fades if state.tick - fade.tick < fade.ticks),
+        fades=lasting,
         glides=tuple(settled),
     )
 

@@ -4,12 +4,14 @@ import re
 import tomllib
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.core.parameters import INDEX, INSTRUMENTS, NETWORKS, PARAMETERS, level_named
 from engine.core.units import TICKS_PER_SECOND
+
+PRESET_NAME: Final = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,58}[^\x00-\x20\x7f])?")
 
 
 class ShowError(ValueError):
@@ -36,6 +38,25 @@ def _level(name: str, level: Any) -> Any:
         right = f"did you mean {near[0]!r}?" if near else f"it is to be {', '.join(choices) or 'a number'}"
         raise ValueError(f"{name} = {level!r}: {right}")
     return level_named(name, level)
+
+
+def _choices_by_name(levels: Any) -> Any:
+    """Choices may be named: `"musician.mode" = "duet"`."""
+    if not isinstance(levels, dict):
+        return levels
+    return {name: _level(name, level) for name, level in levels.items()}
+
+
+def _levels_fit(levels: dict[str, float]) -> dict[str, float]:
+    for name, level in levels.items():
+        parameter = PARAMETERS[INDEX[_parameter_name(name)]]
+        if not parameter.minimum <= level <= parameter.maximum:
+            span = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
+            raise ValueError(f"{name} = {level:g} is outside {span}")
+    return levels
+
+
+_CHOICES_TOO: Final[dict[str, Any]] = {"additionalProperties": {"type": ["number", "string"]}}
 
 
 class Part(_Table):
@@ -98,6 +119,12 @@ class Midi(_Table):
     clock: bool = Field(False, description="send MIDI clock there too")
 
 
+class Blackout(_Table):
+    """The blackout: the picture goes to black, whatever the levels are."""
+
+    fade_s: float = Field(0.5, ge=0, le=60, description="to black, and back")
+
+
 class Safety(_Table):
     """Limits for the audience's sake."""
 
@@ -142,27 +169,27 @@ class Cue(_Table):
     text: str | None = Field(
         None, max_length=100, description="beginning of a line to be written; empty: any"
     )
-    levels: dict[str, float] = Field(
-        {}, json_schema_extra={"additionalProperties": {"type": ["number", "string"]}}
-    )
+    levels: dict[str, float] = Field({}, json_schema_extra=_CHOICES_TOO)
 
-    @field_validator("levels", mode="before")
-    @classmethod
-    def _choices_by_name(cls, levels: Any) -> Any:
-        """Choices may be named: `"musician.mode" = "duet"`."""
-        if not isinstance(levels, dict):
-            return levels
-        return {name: _level(name, level) for name, level in levels.items()}
+    _choices_by_name = field_validator("levels", mode="before")(_choices_by_name)
+    _levels_fit = field_validator("levels")(_levels_fit)
 
-    @field_validator("levels")
+
+class Preset(_Table):
+    """A named set of levels, to be recalled at any time."""
+
+    name: str = Field(description="1 to 60 characters")
+    levels: dict[str, float] = Field({}, json_schema_extra=_CHOICES_TOO)
+
+    @field_validator("name")
     @classmethod
-    def _levels_fit(cls, levels: dict[str, float]) -> dict[str, float]:
-        for name, level in levels.items():
-            parameter = PARAMETERS[INDEX[_parameter_name(name)]]
-            if not parameter.minimum <= level <= parameter.maximum:
-                span = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
-                raise ValueError(f"{name} = {level:g} is outside {span}")
-        return levels
+    def _named(cls, name: str) -> str:
+        if not PRESET_NAME.fullmatch(name):
+            raise ValueError(f"{name[:80]!r}: a preset's name is one line of 1 to 60 characters")
+        return name
+
+    _choices_by_name = field_validator("levels", mode="before")(_choices_by_name)
+    _levels_fit = field_validator("levels")(_levels_fit)
 
 
 class Show(_Table):
@@ -184,12 +211,14 @@ class Show(_Table):
     tempo: Tempo = Tempo()
     osc: Osc = Osc()
     midi: Midi = Midi()
+    blackout: Blackout = Blackout()
     safety: Safety = Safety()
     performer: Performer | None = None
     picture: Picture | None = None
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()
+    preset: tuple[Preset, ...] = ()
 
     @field_validator("fps")
     @classmethod
@@ -218,6 +247,13 @@ class Show(_Table):
         numbers = [cue.number for cue in self.cue]
         if numbers != sorted(set(numbers)):
             raise ValueError(f"cue numbers are to ascend, found {', '.join(f'{n:g}' for n in numbers)}")
+        return self
+
+    @model_validator(mode="after")
+    def _presets_differ(self) -> Self:
+        names = [preset.name for preset in self.preset]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"presets are to have names of their own, found twice: {', '.join(twice)}")
         return self
 
     @property

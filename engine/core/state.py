@@ -36,13 +36,20 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Fade:
-    """A base level on its way from `start` to `end`, begun at `tick`, over `ticks`."""
+    """A base level on its way from `start` to `end` along a curve.
+
+    It takes `length` from `since` on, in ticks, or in beats played (see ShowState) where `in_beats` says so.
+    While it is `held`, `since` is how far it has come.
+    """
 
     parameter: int
     start: float
     end: float
-    tick: int
-    ticks: int
+    curve: str
+    since: float
+    length: float
+    in_beats: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,31 @@ class Glide:
     parameter: int
     target: float
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """What moved a parameter last: of a kind ("performer", "go" or "follow"; "" nobody yet), and by name."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Levels kept while playing, as (parameter, level) in the order of PARAMETERS."""
+
+    name: str
+    levels: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dark:
+    """The blackout: from `start` to `end` since `tick`, 0 light and 1 black."""
+
+    start: float = 0.0
+    end: float = 0.0
+    tick: int = 0
 
 
 @dataclass(frozen=True)  # without slots: see records
@@ -206,9 +238,12 @@ class ShowState:
 
     `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
     them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
-    goes to; `levels` are the results. `hands` are the performer's and the musician's, `tonality` is the
-    performer's. `faults` counts events that could not be received. A sound event names a lane by its place
-    in `lanes`. `sounds`, `heard` and `writes` are the jobs of the present tick.
+    goes to; `levels` are the results; `moved_by` tells what moved each base last. `beats` counts the beats
+    played, `beat` is where the transport stood at the last control step. `presets` are those stored while
+    playing. While the show is `held`, fades and follows stand. `hands` are the performer's and the
+    musician's, `tonality` is the performer's. `faults` counts events that could not be received. A sound
+    event names a lane by its place in `lanes`. `sounds`, `heard` and `writes` are the jobs of the present
+    tick.
     """
 
     tick: int
@@ -231,6 +266,12 @@ class ShowState:
     follow_tick: int
     live_tick: int
     cast: Cast
+    moved_by: tuple[Mover, ...] = (Mover("", ""),) * len(PARAMETERS)
+    beats: float = 0.0
+    beat: float = 0.0
+    held: bool = False
+    dark: Dark = Dark()
+    presets: tuple[Preset, ...] = ()
     sight: Sight = Sight()
     faults: int = 0
     sounds: tuple[SoundEvent, ...] = ()

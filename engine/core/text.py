@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from engine.core import fades
 from engine.core.events import Line
 from engine.core.jobs import Caption, Write
 from engine.core.parameters import INDEX
@@ -28,10 +29,11 @@ def take(state: ShowState, body: Line) -> ShowState:
     return replace(state, lines=Lines(body.request, " ".join(body.text[:LONGEST].split())))
 
 
-def caption(state: ShowState) -> Caption:
+def caption(show: Show, state: ShowState) -> Caption:
     """Return what is written over the picture of this state; blackout darkens it with the rest."""
     levels = state.levels
-    opacity = levels[INDEX["text.opacity"]] * (1.0 - levels[INDEX["blackout"]])
+    light = (1.0 - levels[INDEX["blackout"]]) * (1.0 - fades.darkness(show, state))
+    opacity = levels[INDEX["text.opacity"]] * light
     line = state.lines.line if opacity > 0.0 else ""
     place = levels[INDEX["text.x"]], levels[INDEX["text.y"]]
     return Caption(line, opacity, levels[INDEX["text.size"]], *place)

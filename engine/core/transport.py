@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from engine.core.parameters import INDEX
-from engine.core.patch import clamp
+from engine.core.parameters import INDEX, clamp
 from engine.core.records import replace
 from engine.core.state import ShowState, Transport
 from engine.core.units import SAMPLE_RATE

@@ -1,28 +1,215 @@
 """The patch: which input moves which parameter, through which curve."""
 
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
 from engine.core import fades
-from engine.core.curves import CURVES
+from engine.core.curves import CURVES, TABLE, through, without_deadzone
 from engine.core.parameters import INDEX, PARAMETERS, clamp
 from engine.core.records import replace
-from engine.core.show import Show
-from engine.core.state import PERFORMER, Glide, Mover, ShowState
+from engine.core.show import Listening, Route, Show
+from engine.core.state import DIRECT, PERFORMER, Glide, Mover, ShowState, Touch
 
-DIRECT: Final = "/chladni/parameter/"  # an address that sets a parameter in its own unit, without a route
+OWN_ADDRESS: Final = "/chladni/parameter/"  # sets a parameter in its own unit, without a route
 _SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
+_DOWN: Final = 0.5  # from here on a button is down
+_NEAR: Final = 0.02  # of the route's range: so near to the level a knob picks it up; two of 127 steps
+_SPEED_MS: Final = 159.0  # time constant of One-Euro's speed: a cutoff of 1 Hz (Casiez et al. 2012)
 
 
-@lru_cache(maxsize=4096)
+@dataclass(frozen=True, slots=True)
+class _Wires:
+    """What hears an address: the parameter whose own it is (or -1), and routes by their numbers."""
+
+    parameter: int
+    routes: tuple[int, ...]
+
+
+@lru_cache(maxsize=8192)
+def _wires(listening: Listening, address: str) -> _Wires | None:
+    parameter = -1
+    if address.startswith(OWN_ADDRESS):
+        parameter = INDEX.get(address[len(OWN_ADDRESS) :], -1)
+    wires = _Wires(parameter, _matching(listening.routes, address))
+    return wires if parameter >= 0 or wires.routes else None
+
+
 def _matching(patterns: tuple[str, ...], address: str) -> tuple[int, ...]:
-    return tuple(index for index, pattern in enumerate(patterns) if fnmatchcase(address, pattern))
+    return tuple(number for number, pattern in enumerate(patterns) if fnmatchcase(address, pattern))
 
 
 def is_patched(show: Show, address: str) -> bool:
-    """Tell whether any route listens to the source."""
-    return bool(_matching(show.sources, address))
+    """Tell whether anything listens to the source."""
+    return _wires(show.listening, address) is not None
+
+
+def feed(show: Show, state: ShowState, address: str, value: float, source: str = "") -> ShowState:
+    """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go.
+
+    `source` names the device where an event brought the value.
+    """
+    wires = _wires(show.listening, address)
+    if wires is None or value != value:
+        return state
+    if wires.parameter >= 0:
+        return glide(state, Glide(wires.parameter, value, DIRECT), source)
+    for number in wires.routes:
+        state = _through(show, state, number, address, value)
+    return state
+
+
+def _through(show: Show, state: ShowState, number: int, address: str, value: float) -> ShowState:
+    """Return the state after a value has come through a route."""
+    route, before = show.route[number], state.touches[number]
+    position = min(max(value, 0.0), 1.0)
+    if route.deadzone:
+        position = without_deadzone(position, route.rest, route.deadzone)
+    if route.invert:
+        position = 1.0 - position
+    down, acts = position >= _DOWN, plays(show, state, route)
+    if route.press == "momentary":
+        position = float(down)
+    elif route.press:
+        acts = acts and down and not before.down
+        position = float(before.position < _DOWN) if acts and route.press == "toggle" else before.position
+    touch = Touch(address, value, position, down)
+    touches = (*state.touches[:number], touch, *state.touches[number + 1 :])
+    level = level_of(route, 1.0 if route.press == "trigger" else position)
+    if not acts or (route.pickup and not _picks_up(state, number, route, level)):
+        return replace(state, touches=touches)
+    glides = state.glides if route.mode == "set" else state.adding
+    item = Glide(INDEX[route.to], level, number)
+    if route.smooth == "one-euro":
+        start = level_of(route, before.position) if before.address else level
+        underway = next((other for other in glides if other.route == number), replace(item, before=start))
+        item = replace(underway, target=level)
+    state = replace(state, touches=touches)
+    return glide(state, item, address) if route.mode == "set" else _add(state, item)
+
+
+def plays(show: Show, state: ShowState, route: Route) -> bool:
+    """Tell whether a route plays in the present cue."""
+    if not route.cues:
+        return True
+    number = show.cue[state.cue].number if state.cue >= 0 else None
+    return number is not None and any(first <= number <= last for first, last in route.spans)
+
+
+def level_of(route: Route, position: float) -> float:
+    """Return the level that a position of the input from 0 to 1 asks for."""
+    low, high = route.span
+    curve = route.curve
+    along = through(route.points, position) if curve == TABLE else CURVES[curve](position)
+    level = low + (high - low) * along
+    return clamp(INDEX[route.to], level) if route.mode == "set" else level
+
+
+# Soft takeover: a knob whose level a cue has moved would make it jump at the next touch. It is let in only
+# where it stands at the level, or has passed it since its value before. Which knob has the level need not be
+# remembered: the level is where that knob left it, or on its way there.
+def _picks_up(state: ShowState, number: int, route: Route, level: float) -> bool:
+    """Tell whether a knob that asks for a level may have it."""
+    if any(item.route == number for item in state.glides):
+        return True
+    (low, high), base, before = route.span, state.bases[INDEX[route.to]], state.touches[number]
+    if abs(level - base) <= _NEAR * abs(high - low):
+        return True
+    return before.address != "" and (level_of(route, before.position) - base) * (level - base) <= 0.0
+
+
+def glide(state: ShowState, item: Glide, by: str) -> ShowState:
+    """Return the state with a parameter on its way to a level; the latest input wins over fades (LTP)."""
+    index, level = item.parameter, clamp(item.parameter, item.target)
+    moved_by = state.moved_by
+    if moved_by[index].name != by or moved_by[index].kind != PERFORMER:
+        moved_by = (*moved_by[:index], Mover(PERFORMER, by), *moved_by[index + 1 :])
+    if PARAMETERS[index].choices:
+        level = (level + 0.5) // 1.0
+    return replace(
+        state,
+        glides=(*(other for other in state.glides if other.parameter != index), replace(item, target=level)),
+        fades=tuple(fade for fade in state.fades if fade.parameter != index),
+        moved_by=moved_by,
+    )
+
+
+def _add(state: ShowState, item: Glide) -> ShowState:
+    """Return the state with what a route adds on its way to a new level."""
+    return replace(state, adding=(*(other for other in state.adding if other.route != item.route), item))
+
+
+def move(show: Show, state: ShowState) -> ShowState:
+    """Return the state with fades, glides and additions one control step on, and the levels that result."""
+    for number in show.conditional:
+        state = _mind_the_cue(show, state, number)
+    if not (state.fades or state.glides or state.adding):
+        return state
+    bases, added, levels = list(state.bases), list(state.added), list(state.levels)
+    lasting, faded = fades.step(state, bases)
+    glides: list[Glide] = []
+    adding: list[Glide] = []
+    moved = set(faded)
+    for item in state.glides:
+        bases[item.parameter], onward = _follow(show, item, bases[item.parameter])
+        glides += onward
+        moved.add(item.parameter)
+    for item in state.adding:
+        added[item.route], onward = _follow(show, item, added[item.route])
+        adding += onward
+        moved.add(item.parameter)
+    for index in moved:
+        total = 0.0
+        for number in show.additions.get(index, ()):
+            total += added[number]
+        levels[index] = clamp(index, bases[index] + total)
+    return replace(
+        state,
+        bases=tuple(bases),
+        added=tuple(added),
+        levels=tuple(levels),
+        fades=lasting,
+        glides=tuple(glides),
+        adding=tuple(adding),
+    )
+
+
+def _mind_the_cue(show: Show, state: ShowState, number: int) -> ShowState:
+    """Return the state with what a route adds taken back in cues where it does not play, and given again."""
+    route, touch = show.route[number], state.touches[number]
+    goal = next((item.target for item in state.adding if item.route == number), state.added[number])
+    if not plays(show, state, route):
+        wanted = 0.0
+    elif goal == 0.0 and touch.address and route.press != "trigger":
+        wanted = level_of(route, touch.position)
+    else:
+        return state
+    return state if goal == wanted else _add(state, Glide(INDEX[route.to], wanted, number))
+
+
+def _follow(show: Show, item: Glide, here: float) -> tuple[float, tuple[Glide, ...]]:
+    """Return a gliding level one control step on, and what is left of its way."""
+    parameter, target = PARAMETERS[item.parameter], item.target
+    if item.route == DIRECT:
+        return target, ()
+    route = show.route[item.route]
+    if route.press == "trigger" and target == level_of(route, 1.0) != level_of(route, 0.0):
+        return target, (replace(item, target=level_of(route, 0.0)),)  # up at once, and down from there
+    if parameter.choices or not route.smooth_ms:
+        return target, ()
+    if route.smooth == "slew":
+        low, high = route.span
+        most = abs(high - low) * (1000.0 / show.fps) / route.smooth_ms
+        there = min(max(target, here - most), here + most)
+    elif route.smooth == "one-euro":
+        item, share = _one_euro(show, route, item)
+        there = here + (target - here) * share
+    else:
+        there = here + (target - here) * share_of(show, route.smooth_ms)
+    if abs(target - there) <= _SETTLED * (parameter.maximum - parameter.minimum):
+        return target, ()
+    return there, (item,)
 
 
 def share_of(show: Show, smooth_ms: float) -> float:
@@ -34,85 +221,14 @@ def share_of(show: Show, smooth_ms: float) -> float:
     return step_ms / (smooth_ms + step_ms)
 
 
-def feed(show: Show, state: ShowState, address: str, value: float, source: str = "") -> ShowState:
-    """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go.
-
-    `source` names the device where an event brought the value.
-    """
-    if value != value:
-        return state
-    if address.startswith(DIRECT) and address[len(DIRECT) :] in INDEX:
-        return glide(state, INDEX[address[len(DIRECT) :]], value, 1.0, source)
-    adding = state.adding
-    for number in _matching(show.sources, address):
-        route = show.route[number]
-        index = INDEX[route.to]
-        low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
-        level = low + (high - low) * CURVES[route.curve](min(max(value, 0.0), 1.0))
-        if route.mode == "set":
-            state = glide(state, index, level, share_of(show, route.smooth_ms), address)
-        else:
-            adding = (*adding[:number], level, *adding[number + 1 :])
-    return state if adding is state.adding else replace(state, adding=adding)
-
-
-def glide(state: ShowState, index: int, level: float, share: float, by: str) -> ShowState:
-    """Return the state with a parameter on its way to `level`; the latest input wins over fades (LTP)."""
-    moved_by = state.moved_by
-    if moved_by[index].name != by or moved_by[index].kind != PERFORMER:
-        moved_by = (*moved_by[:index], Mover(PERFORMER, by), *moved_by[index + 1 :])
-    if PARAMETERS[index].choices:
-        level, share = (clamp(index, level) + 0.5) // 1.0, 1.0
-    return replace(
-        state,
-        glides=(
-            *(other for other in state.glides if other.parameter != index),
-            Glide(index, clamp(index, level), share),
-        ),
-        fades=tuple(fade for fade in state.fades if fade.parameter != index),
-        moved_by=moved_by,
-    )
-
-
-def move(show: Show, state: ShowState) -> ShowState:
-    """Return the state with fades, glides and additions one control step on, and the levels that result."""
-    if not (state.fades or state.glides or state.added != state.adding):
-        return state
-    bases, levels = list(state.bases), list(state.levels)
-    lasting, faded = fades.step(state, bases)
-    for item in state.glides:
-        base = bases[item.parameter]
-        bases[item.parameter] = base + (item.target - base) * item.share
-    added = list(state.added)
-    for number, target in enumerate(state.adding):
-        added[number] += (target - added[number]) * share_of(show, show.route[number].smooth_ms)
-        if abs(target - added[number]) < _SETTLED:
-            added[number] = target
-    settled = []
-    for item in state.glides:
-        parameter = PARAMETERS[item.parameter]
-        if abs(item.target - bases[item.parameter]) <= _SETTLED * (parameter.maximum - parameter.minimum):
-            bases[item.parameter] = item.target
-        else:
-            settled.append(item)
-    moved = set(faded) | {item.parameter for item in state.glides}
-    moved.update(INDEX[show.route[n].to] for n in range(len(added)) if added[n] != state.added[n])
-    for index in moved:
-        levels[index] = clamp(index, bases[index] + _added_to(show, added, index))
-    return replace(
-        state,
-        bases=tuple(bases),
-        added=tuple(added),
-        levels=tuple(levels),
-        fades=lasting,
-        glides=tuple(settled),
-    )
-
-
-def _added_to(show: Show, added: list[float], index: int) -> float:
-    """Return what the routes of mode "add" put on top of a parameter, summed in their order."""
-    total = 0.0
-    for number, amount in enumerate(added):
-        if amount and INDEX[show.route[number].to] == index:
-            total += amount
-    return total
+# Smooth at rest and quick in motion: a one-pole whose cutoff rises with the speed of the input, itself
+# smoothed (Casiez, Roussel and Vogel 2012, "1 Euro filter"). Their cutoff, minimum + beta |speed|, reads in
+# time constants: 1 / tau goes from 1 / smooth_ms at rest to 1 / quick_ms at one range a second, and on.
+def _one_euro(show: Show, route: Route, item: Glide) -> tuple[Glide, float]:
+    """Return the glide with its speed one control step on, and the share of the way that it takes."""
+    low, high = route.span
+    moved = (item.target - item.before) / (abs(high - low) or 1.0) * show.fps  # ranges a second
+    speed = item.speed + (moved - item.speed) * share_of(show, _SPEED_MS)
+    slow, quick = 1.0 / route.smooth_ms, 1.0 / route.quick_ms
+    tau_ms = 1.0 / (slow + abs(speed) * (quick - slow))
+    return replace(item, before=item.target, speed=speed), share_of(show, tau_ms)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,6 +17,14 @@ PRESET_NAME: Final = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,58}[^\x0
 
 class ShowError(ValueError):
     """A show file is wrong: one line for each error says where, what was found and what would be right."""
+
+
+class _Misplaced(ValueError):
+    """What is wrong between two tables, at the place of one of them."""
+
+    def __init__(self, message: str, *place: str | int) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class _Table(BaseModel):
@@ -146,16 +155,85 @@ class Network(_Table):
 
 
 class Route(_Table):
-    """Which input moves which parameter, through which curve."""
+    """Which input moves which parameter, through which curve, and when."""
 
     source: str = Field(alias="from", min_length=1, description="pattern of source addresses: /midi/*/cc/1")
     to: Annotated[str, Field(description="a parameter's name")]
-    curve: Literal["linear", "exponential", "s"] = "linear"
+    deadzone: float = Field(0.0, ge=0, lt=1, description="so near to its rest the input counts as at rest")
+    rest: float = Field(0.0, ge=0, le=1, description="middle of the deadzone: 0.5 for a stick")
+    invert: bool = Field(False, description="turn the input round, ahead of the curve")
+    press: Literal["toggle", "momentary", "trigger"] | None = Field(
+        None, description="take the input as a button, down from one half on"
+    )
+    curve: Literal["linear", "exponential", "s", "table"] = "linear"
+    points: tuple[tuple[float, float], ...] = Field(
+        (), max_length=64, description="of the curve table: [input, output], both 0 to 1, input ascending"
+    )
     range: tuple[float, float] | None = Field(None, description="levels at 0 and 1; else the parameter's")
-    smooth_ms: float = Field(20.0, ge=0, le=60_000, description="time constant towards a new level")
+    smooth: Literal["one-pole", "one-euro", "slew"] = "one-pole"
+    smooth_ms: float = Field(
+        20.0, ge=0, le=60_000, description="time constant towards a new level; of slew: time for the range"
+    )
+    quick_ms: float = Field(
+        10.0, gt=0, le=60_000, description="of one-euro: time constant at a speed of one range a second"
+    )
     mode: Literal["set", "add"] = Field("set", description="set the level, or add to it")
+    pickup: bool = Field(False, description="let a knob take the level over only where it passes it")
+    cues: tuple[float | str, ...] = Field((), description="only in these cues: 2, or '2-4'; none: in all")
 
     _to_exists = field_validator("to")(_parameter_name)
+
+    @field_validator("cues", mode="before")
+    @classmethod
+    def _one_or_many(cls, cues: Any) -> Any:
+        return (cues,) if isinstance(cues, str | int | float) else cues
+
+    @field_validator("cues")
+    @classmethod
+    def _spans(cls, cues: tuple[float | str, ...]) -> tuple[float | str, ...]:
+        for each in cues:
+            _span(each)
+        return cues
+
+    @field_validator("points")
+    @classmethod
+    def _points_ascend(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        inputs = [x for x, _ in points]
+        if inputs != sorted(set(inputs)) or not all(0.0 <= each <= 1.0 for pair in points for each in pair):
+            raise ValueError(f"points are to be 0 to 1, input ascending, found {[list(p) for p in points]}")
+        return points
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.curve == "table") != (len(self.points) >= 2):
+            raise ValueError('curve = "table" and two points or more go together: points = [[0, 0], [1, 1]]')
+        if any(self.deadzone >= side for side in (self.rest, 1.0 - self.rest) if side > 0.0):
+            raise ValueError(f"a deadzone of {self.deadzone:g} leaves nothing on a side of {self.rest:g}")
+        if self.smooth == "one-euro" and self.smooth_ms < self.quick_ms:
+            raise ValueError(f"smooth_ms is to be quick_ms = {self.quick_ms:g} or more, and slower at rest")
+        if self.pickup and (self.press or self.mode == "add"):
+            raise ValueError("pickup is for a knob that sets a level: leave out press and mode = 'add'")
+        return self
+
+    @cached_property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """The first and the last number of each group of cues in which the route plays; none: in all."""
+        return tuple(_span(each) for each in self.cues)
+
+    @cached_property
+    def span(self) -> tuple[float, float]:
+        """The levels at 0 and at 1."""
+        parameter = PARAMETERS[INDEX[self.to]]
+        return self.range or (parameter.minimum, parameter.maximum)
+
+
+def _span(cues: float | str) -> tuple[float, float]:
+    if not isinstance(cues, str):
+        return cues, cues
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:-\s*(\d+(?:\.\d+)?)\s*)?", cues)
+    if not match or float(match[2] or match[1]) < float(match[1]):
+        raise ValueError(f"{cues!r} are no cues, as in 2, or '2-4'")
+    return float(match[1]), float(match[2] or match[1])
 
 
 class Cue(_Table):
@@ -243,6 +321,17 @@ class Show(_Table):
         return self
 
     @model_validator(mode="after")
+    def _routes_know_their_cues(self) -> Self:
+        numbers = [cue.number for cue in self.cue]
+        for place, route in enumerate(self.route):
+            for first, last in route.spans:
+                if not any(first <= number <= last for number in numbers):
+                    found = f"{first:g}" if first == last else f"{first:g}-{last:g}"
+                    there = ", ".join(f"{number:g}" for number in numbers) or "none"
+                    raise _Misplaced(f"no cue {found}; there are {there}", "route", place, "cues")
+        return self
+
+    @model_validator(mode="after")
     def _cues_ascend(self) -> Self:
         numbers = [cue.number for cue in self.cue]
         if numbers != sorted(set(numbers)):
@@ -262,9 +351,27 @@ class Show(_Table):
         return TICKS_PER_SECOND // self.fps
 
     @cached_property
-    def sources(self) -> tuple[str, ...]:
-        """The routes' source patterns, in their order."""
-        return tuple(route.source for route in self.route)
+    def listening(self) -> "Listening":
+        """What listens to sources."""
+        return Listening(tuple(route.source for route in self.route))
+
+    @cached_property
+    def additions(self) -> dict[int, tuple[int, ...]]:
+        """The numbers of the routes that add to a parameter, by the parameter's index."""
+        adding = [(INDEX[route.to], n) for n, route in enumerate(self.route) if route.mode == "add"]
+        return {index: tuple(n for to, n in adding if to == index) for index, _ in adding}
+
+    @cached_property
+    def conditional(self) -> tuple[int, ...]:
+        """The numbers of the routes that add in some cues only."""
+        return tuple(n for n, route in enumerate(self.route) if route.cues and route.mode == "add")
+
+
+@dataclass(frozen=True, eq=False)
+class Listening:
+    """The patterns of sources that a show listens to; compared by identity, so that it is a quick key."""
+
+    routes: tuple[str, ...]
 
 
 def parse(text: str, name: str) -> Show:
@@ -290,6 +397,8 @@ _WANTED = {  # in the words of TOML
 
 def _explain(text: str, name: str, error: Any) -> str:
     path = [part for part in error["loc"] if not _is_branch(part)]
+    if isinstance(cause := error.get("ctx", {}).get("error"), _Misplaced):
+        path = [*path, *cause.place]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

@@ -54,11 +54,32 @@ class Fade:
 
 @dataclass(frozen=True, slots=True)
 class Glide:
-    """A base level that follows an input: each control step takes `share` of the way to `target`."""
+    """A level that follows an input to `target`, as the smoothing of its route has it.
+
+    `route` is the number of the route, DIRECT for a parameter's own address, which is there in one control
+    step. `before` is the target of the control step before, and `speed` how fast the target has moved of
+    late, in ranges a second (for One-Euro).
+    """
 
     parameter: int
     target: float
-    share: float
+    route: int
+    before: float = 0.0
+    speed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """What came through a route last: the source's address ("": nothing yet) and its value, 0 to 1.
+
+    `position` is the value after deadzone, inversion, button and curve, 0 to 1; `down` tells that a button
+    is.
+    """
+
+    address: str = ""
+    value: float = 0.0
+    position: float = 0.0
+    down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +258,9 @@ class ShowState:
     """Everything that decides what is seen and heard from here on.
 
     `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
-    them, in the order of PARAMETERS; `added` is what each route of mode "add" adds now, `adding` where it
-    goes to; `levels` are the results; `moved_by` tells what moved each base last. `beats` counts the beats
+    them, in the order of PARAMETERS; `added` is what each route adds now (0 where its mode is "set");
+    `levels` are the results; `moved_by` tells what moved each base last. `glides` are the bases on their
+    way, `adding` the additions, `touches` what came through each route last. `beats` counts the beats
     played, `beat` is where the transport stood at the last control step. `presets` are those stored while
     playing. While the show is `held`, fades and follows stand. `hands` are the performer's and the
     musician's, `tonality` is the performer's. `faults` counts events that could not be received. A sound
@@ -250,7 +272,8 @@ class ShowState:
     bases: tuple[float, ...]
     levels: tuple[float, ...]
     added: tuple[float, ...]
-    adding: tuple[float, ...]
+    adding: tuple[Glide, ...]
+    touches: tuple[Touch, ...]
     fades: tuple[Fade, ...]
     glides: tuple[Glide, ...]
     keys: tuple[Key, ...]
@@ -284,6 +307,7 @@ class ShowState:
 
 
 NEVER = -(1 << 40)
+DIRECT = -1  # in the place of a route's number: no route at all
 
 
 def initial(show: Show) -> ShowState:
@@ -291,10 +315,10 @@ def initial(show: Show) -> ShowState:
     bases = tuple(
         show.tempo.bpm if parameter.name == "tempo" else parameter.default for parameter in PARAMETERS
     )
-    zeros = (0.0,) * len(show.route)
+    routes = len(show.route)
     return ShowState(
-        tick=0, bases=bases, levels=bases, added=zeros, adding=zeros, fades=(), glides=(), keys=(), lanes=(),
-        transport=Transport(True, show.tempo.bpm, 0, 0.0), walk=Walk(), strobe=Strobe(), musician=Musician(),
-        hands=(Hand(), Hand()), tonality=Tonality(), lines=Lines(), cue=-1, follow_tick=NEVER,
-        live_tick=NEVER, cast=Cast(show.generator),
+        tick=0, bases=bases, levels=bases, added=(0.0,) * routes, adding=(), touches=(Touch(),) * routes,
+        fades=(), glides=(), keys=(), lanes=(), transport=Transport(True, show.tempo.bpm, 0, 0.0),
+        walk=Walk(), strobe=Strobe(), musician=Musician(), hands=(Hand(), Hand()), tonality=Tonality(),
+        lines=Lines(), cue=-1, follow_tick=NEVER, live_tick=NEVER, cast=Cast(show.generator),
     )  # fmt: skip

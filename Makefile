@@ -2,6 +2,7 @@
 # make play      plays shows/first_light.toml
 # make test      installs what the tests need, system packages too, and passes them
 # make check     ruff and mypy
+# make page      builds the web page again from engine/web/page (Node 20; playing needs none)
 # make modes     ten minutes of each way of playing together, as sound and MIDI, into modes/
 # make faults    everything that tests/test_faults.py breaks, TIMES times each (12), and measured
 # make soak      HOURS (2) of playing with faults and inputs at random: CSV and plot into soak/, fails on growth
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHOW ?= shows/first_light.toml
 
-.PHONY: install play test check packages modes faults soak fuzz clean
+.PHONY: install play test check packages page modes faults soak fuzz clean
 
 install: .venv/installed
 
@@ -39,6 +40,9 @@ check: .venv/tested
 test: .venv/tested packages check
 	$(BIN)/python -m pytest
 
+page:
+	cd engine/web/page && npm ci --no-audit --no-fund && npm run build
+
 modes: .venv/tested
 	$(BIN)/python tests/modes.py
 
@@ -58,4 +62,4 @@ fuzz: .venv/tested
 	done
 
 clean:
-	rm -rf .venv *.egg-info build
+	rm -rf .venv *.egg-info build engine/web/page/node_modules

@@ -1,0 +1,111 @@
+// What crosses the socket between the page and the show's server.
+
+export interface Parameter {
+  name: string
+  minimum: number
+  maximum: number
+  default: number
+  unit: string
+  meaning: string
+  choices: string[]
+  group: string
+}
+
+/** A table of the show file, with only the keys that the file sets. */
+export type Table = { [key: string]: unknown }
+export type Entry = Table & { index: number }
+export type TableName = "route" | "cue" | "preset" | "modulator"
+
+export interface Schema {
+  $ref?: string
+  $defs?: { [name: string]: Schema }
+  type?: string
+  enum?: unknown[]
+  const?: unknown
+  anyOf?: Schema[]
+  items?: Schema
+  prefixItems?: Schema[]
+  properties?: { [key: string]: Schema }
+  required?: string[]
+  additionalProperties?: unknown
+  minimum?: number
+  maximum?: number
+  exclusiveMinimum?: number
+  default?: unknown
+  description?: string
+}
+
+export interface Show {
+  type: "hello" | "show"
+  role: "full" | "view"
+  revision: number
+  show: { title: string; fps: number; sound_ms: number; picture_ms: number; generator: string; path: string }
+  parameters: Parameter[]
+  generators: string[]
+  curves: string[]
+  cues: Entry[]
+  routes: Entry[]
+  modulators: Entry[]
+  presets: string[]
+  morph: { corners: string[] } | null
+  schema: Schema
+}
+
+export interface Levels {
+  type: "levels"
+  tick: number
+  levels: [index: number, level: number][]
+}
+
+export interface State {
+  type: "state"
+  cue: number // index in the list, or -1
+  next: number
+  held: boolean
+  dark: boolean
+  fading: number // 0 to 1 of the present cue
+  beat: number
+  bpm: number
+  bar: number
+  meters: {
+    due: number
+    shown: number
+    late: number
+    held: number
+    underruns: number
+    dropped: number
+    sound: [left: number, right: number] // peaks, 1 is full scale
+    latency: { edges_ms: number[]; counts: number[] }
+  }
+  inputs: [address: string, value: number, seconds_ago: number][]
+  moved_by: [index: number, mover: string][]
+  musician: { notes: [start_beat: number, length_beats: number, note: number, velocity: number, committed: number][] }
+  generator: { playing: string; wanted: string; refused: string }
+  recording: { path: string | null; seconds: number; take: { name: string; since_s: number } | null }
+  render: { path: string; share: number } | null
+  warnings: string[]
+}
+
+export interface Learned {
+  type: "learned"
+  parameter: string
+  address: string
+  value: number
+}
+
+export type Answer = { type?: undefined; id: number; ok?: true; error?: string }
+export type Told = Show | Levels | State | Learned | Answer
+
+export type Request =
+  | { do: "set"; parameter: string; value: number }
+  | { do: "go" | "back" | "tap" | "ping" | "unlearn" }
+  | { do: "goto"; number: number }
+  | { do: "hold" | "blackout"; on: boolean }
+  | { do: "recall"; preset: string; fade_s: number }
+  | { do: "store"; preset: string }
+  | { do: "swap"; generator: string }
+  | { do: "learn"; parameter: string }
+  | { do: "edit"; table: TableName; index: number | null; value: Table | null }
+  | { do: "take"; on: boolean; name: string }
+  | { do: "render"; take: string | null }
+  | { do: "preview"; on: boolean; fps: number }

@@ -23,7 +23,7 @@ _OF_NVIDIA: Final = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 # Module by distribution, as pyproject.toml lists them.
 MODULES: Final = {
     "numpy": "numpy", "onnxruntime": "onnxruntime", "pydantic": "pydantic", "pygame": "pygame",
-    "mido": "mido", "python-osc": "pythonosc", "opencv-python-headless": "cv2", "av": "av",
+    "mido": "mido", "opencv-python-headless": "cv2", "av": "av",
     "psutil": "psutil", "miniaudio": "miniaudio", "moderngl": "moderngl",
     "JACK-Client": "jack", "python-rtmidi": "rtmidi", "tinysoundfont": "tinysoundfont", "aalink": "aalink",
 }  # fmt: skip

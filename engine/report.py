@@ -72,7 +72,7 @@ def collect(session: Session) -> dict[str, Any]:
             "in": session.source.taken,
             "dropped": session.source.dropped + session.sound.midi_in.refused + session.sound.events.refused,
             "osc_rejected": session.osc.dropped if session.osc else 0,
-            "osc_unsent": session.osc_out.failed if session.osc_out else 0,
+            "osc_unsent": session.osc_out.failed,
             "midi_garbage": session.midi.garbage,
             "unrecorded": session.recorder.lost if session.recorder else 0,
             "faults": session.state.faults,

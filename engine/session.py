@@ -22,18 +22,18 @@ from engine.core.contract import heard_at, seen_at
 from engine.core.events import Enter, Event, Line, NoteOn, Refuse
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
-from engine.core.parameters import INDEX, PARAMETERS, SOUND
+from engine.core.parameters import INDEX, SOUND
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
 from engine.core.text import caption
-from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.inbox import Inbox
 from engine.io.link import LinkMissing, LinkSession
 from engine.io.midi_clock import STOP, MidiClock
 from engine.io.midi_ports import MidiInputs, MidiOut
-from engine.io.osc import OscSender, OscServer
+from engine.io.osc import OscServer
+from engine.io.osc_feedback import OscFeedback, Told, told
 from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
@@ -151,7 +151,6 @@ class Session:
         self._wall = WallClock()
         self.vitals = Vitals()
         self.broken = False  # whether it ended by a fault of its own
-        self._told: tuple[float, ...] = self.state.levels
         self._start_workers()
         self.clock = Clock(self.sound.board)
         self.recorder = Recorder(stage.recording, show) if stage.recording else None
@@ -225,12 +224,14 @@ class Session:
                 self.link = LinkSession(self.clock, put, show.tempo.bpm, show.tempo.beats_per_bar)
             except LinkMissing as error:
                 self._warn(str(error))
-        self.osc_out = OscSender(show.osc.send) if show.osc.send else None
+        self.osc_out = OscFeedback(show.osc.send, self._told, show.fps)
         self.osc: OscServer | None = None
         if show.osc.listen and not self.stage.replay:
             host, port = show.osc.listen.rsplit(":", 1)
             try:
-                self.osc = OscServer(host, int(port), self.clock, put)
+                self.osc = OscServer(
+                    host, int(port), self.clock, put, self.osc_out, library.generators()
+                )
             except OSError as error:
                 self._warn(f"OSC: {error}")
 
@@ -263,6 +264,7 @@ class Session:
                     self.link.start()
             gc.collect()
             gc.freeze()  # what lives now lives to the end: the collector need not walk it again
+            self.osc_out.start(self.osc.port if self.osc else 0)
             self.clock.start(_COUNT_IN_US)
             self.began_us = monotonic_us()
             for thread in (core, *helpers):
@@ -301,8 +303,7 @@ class Session:
                 self.link.stop()
         if self.midi_out:
             self.midi_out.stop(bytes((STOP,)) if self.midi_clock else b"")
-        if self.osc_out:
-            self.osc_out.close()
+        self.osc_out.stop()
         for worker in self.workers:
             worker.board["stop"] = 1.0
         for worker in self.workers:
@@ -356,12 +357,10 @@ class Session:
             self.overruns += self.clock.now() - wake > TICK_SAMPLES
 
     def _cast(self, tick: int, body: Enter | Refuse) -> None:
-        """Keep a swap for the report, and tell the OSC targets."""
+        """Keep a swap for the report; tell of one that can't be."""
         self.casting.history.append((tick, body))
-        if self.osc_out and isinstance(body, Refuse):
-            self.osc_out.send("/chladni/generator/refused", (body.generator, body.reason))
-        elif self.osc_out:
-            self.osc_out.send("/chladni/generator", (body.generator,))
+        if isinstance(body, Refuse):
+            self.osc_out.tell("/chladni/generator/refused", (body.generator, body.reason))
 
     def _end_tick(self) -> int | None:
         if self.stage.seconds is not None:
@@ -385,7 +384,7 @@ class Session:
         """Hand the jobs that the state has gained to the sound and the musician."""
         for event in state.sounds[self._sent_sounds :]:
             self.sound.events.push(*pack_sound(event, self.clock.us_at(event.sample)))
-            if event.kind <= SoundKind.NOTE_OFF and (self.midi_out or self.osc_out):
+            if event.kind <= SoundKind.NOTE_OFF:
                 self._echo(state, event)
         self._sent_sounds = len(state.sounds)
         for heard in state.heard[self._sent_heard :]:
@@ -402,8 +401,7 @@ class Session:
         velocity = max(1, round(event.value * 127)) if down else 0
         if self.midi_out and lane.source == MUSICIAN:
             self.midi_out.send(event.sample, bytes((0x90 | lane.channel - 1, event.note, velocity)))
-        if self.osc_out:
-            self.osc_out.send("/chladni/note", (lane.channel, event.note, velocity / 127.0))
+        self.osc_out.tell("/chladni/note", (lane.channel, event.note, velocity / 127.0))
 
     def _after_tick(self, state: ShowState) -> None:
         show = self.show
@@ -419,8 +417,6 @@ class Session:
                 self.inbox.put(state.tick * TICK_SAMPLES, STAGE, answer)
             if self.show.text:
                 self.presentation.captions.append((state.tick, caption(self.show, state)))
-            if self.osc_out:
-                self._tell(state)
             self._send_clock(state)
             if self.link:
                 self.link.follow(state.levels[_TEMPO])
@@ -443,20 +439,10 @@ class Session:
             event = SoundEvent(sample, SoundKind.LEVEL, 0, number, 0, state.levels[INDEX[parameter.name]])
             self.sound.events.push(*pack_sound(event, self.clock.us_at(sample)))
 
-    def _tell(self, state: ShowState) -> None:
-        """Send what has changed since the frame before to the OSC targets."""
-        assert self.osc_out is not None
-        for parameter, level, told in zip(PARAMETERS, state.levels, self._told, strict=True):
-            if level != told:
-                self.osc_out.send(f"/chladni/parameter/{parameter.name}", (level,))
-        self._told = state.levels
-        beat = beat_at(state.transport, state.tick * TICK_SAMPLES)
-        before = beat_at(state.transport, (state.tick - self.show.frame_ticks) * TICK_SAMPLES)
-        if beat // 1.0 != before // 1.0:
-            self.osc_out.send("/chladni/beat", (int(beat // 1.0),))
-        if state.tick % TICKS_PER_SECOND < self.show.frame_ticks:
-            seen = self.presentation
-            self.osc_out.send("/chladni/frames", (seen.due, seen.shown, seen.late, seen.held))
+    def _told(self) -> Told:
+        """Return what there is to tell over OSC, as of the latest tick."""
+        seen = self.presentation
+        return told(self.show, self.state, (seen.due, seen.shown, seen.late, seen.held))
 
     def _phrases(self) -> None:
         """Bring what the musician plays in through the front door."""

@@ -90,7 +90,7 @@ def midi() -> Callable[[bytes], None]:
 def osc() -> Callable[[bytes], None]:
     """One packet: read whole or refused."""
     from engine.io import osc_bytes
-    from engine.io.osc import bodies
+    from engine.io.osc_messages import bodies
 
     stage = Stage()
 
@@ -104,7 +104,7 @@ def osc() -> Callable[[bytes], None]:
             assert 0 <= tag < 1 << 64
             assert len(arguments) <= len(data)
             with suppress(ValueError):
-                stage.take("osc", bodies(address, arguments))
+                stage.take("osc", bodies(address, arguments, ("impressionism", "planets")))
 
     return target
 
@@ -264,10 +264,15 @@ def _osc_seeds() -> list[bytes]:
     rich += struct.pack(">i", 5) + b"fifth\0\0\0" + struct.pack(">i", 65)
     level = text("/chladni/parameter/hue") + text(",f") + struct.pack(">f", 30.0)
     generator = text("/chladni/generator") + text(",s") + text("impressionism")
+    cue = text("/chladni/cue/2/go") + text(",T")
+    preset = text("/chladni/preset/dusk/recall") + text(",f") + struct.pack(">f", 0.2)
+    column = text("/composition/columns/1/connect") + text(",i") + struct.pack(">i", 1)
+    fader_level = text("/chladni/fader/hue") + text(",f") + struct.pack(">f", 0.5)
     both = b"#bundle\0" + struct.pack(">Q", 1)
     both += b"".join(struct.pack(">i", len(each)) + each for each in (fader, note))
     nested = b"#bundle\0" + struct.pack(">Q", 1 << 40) + struct.pack(">i", len(both)) + both
-    return [fader, note, rich, level, generator, text("/chladni/go"), both, nested]
+    return [fader, note, rich, level, generator, text("/chladni/go"), both, nested, cue, preset,
+            column, fader_level]
 
 
 def main() -> None:

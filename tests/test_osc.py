@@ -6,7 +6,9 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +16,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
+from pythonosc.osc_packet import OscPacket
 
 from engine.clock import Clock
 from engine.core import events
 from engine.core.events import Body, Control, NoteOff, NoteOn
+from engine.core.parameters import INDEX
+from engine.core.records import replace
+from engine.core.show import parse
+from engine.core.state import initial
 from engine.io import osc_bytes
-from engine.io.osc import MAX_AHEAD_US, OscSender, OscServer, bodies
+from engine.io.commands import COMMANDS
+from engine.io.osc import MAX_AHEAD_US, OscServer
+from engine.io.osc_feedback import (
+    LOWEST_PORT,
+    MAX_PACKET,
+    MAX_SUBSCRIBERS,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    OscFeedback,
+    Told,
+    told,
+)
+from engine.io.osc_messages import bodies
 
 NTP_S = 2_208_988_800
+SHOW = parse(
+    'title = "Told"\n[[cue]]\nnumber = 1\nname = "dawn"\n[[cue]]\nnumber = 2.5\nname = "noon"\n', "told"
+)
 
 
 def text(value: str) -> bytes:
@@ -66,6 +88,26 @@ def test_reads_what_another_library_writes(arguments: list[Any]) -> None:
     for value in arguments:
         builder.add_arg(value)
     assert osc_bytes.read(builder.build().dgram) == [(1, "/a/b", tuple(arguments))]
+
+
+@given(st.lists(st.one_of(
+    st.integers(-(2**31), 2**31 - 1), st.floats(width=32, allow_nan=False), st.booleans(),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9),
+), max_size=12))  # fmt: skip
+def test_another_library_reads_what_is_written(arguments: list[Any]) -> None:
+    packet = osc_bytes.write("/a/b", arguments)
+    message = OscMessage(packet)
+    assert (message.address, message.params) == ("/a/b", arguments)
+    assert osc_bytes.read(packet) == [(1, "/a/b", tuple(arguments))]
+    both = OscPacket(osc_bytes.bundle([packet, osc_bytes.write("/c", (1,))]))
+    assert [timed.message.address for timed in both.messages] == ["/a/b", "/c"]
+    assert osc_bytes.bundle([packet]) == packet
+
+
+@pytest.mark.parametrize("value", [object(), 1e300, 2**40, b"blob", "x" * 20_000])
+def test_what_can_t_be_written_is_refused(value: Any) -> None:
+    with pytest.raises(osc_bytes.PacketError):
+        osc_bytes.write("/a", (value,))
 
 
 def test_every_type_tag() -> None:
@@ -147,9 +189,71 @@ def test_commands() -> None:
     assert bodies(mode, ("none",)) == bodies("/chladni/parameter/psi", ("duet",)) == []
 
 
+def test_every_command_makes_its_event() -> None:
+    assert bodies("/chladni/goto", (2.5,)) == bodies("/chladni/cue/2.5/go", ()) == [events.GoTo(2.5)]
+    assert bodies("/chladni/cue/2.5/go", (0,)) == []
+    assert bodies("/chladni/hold", ()) == bodies("/chladni/hold", (1,)) == [events.Hold(1.0)]
+    assert bodies("/chladni/hold", (False,)) == [events.Hold(0.0)]
+    assert bodies("/chladni/blackout", (0.5,)) == [events.Blackout(0.5)]
+    assert bodies("/chladni/release", ()) == [events.Blackout(0.0)]
+    assert bodies("/chladni/preset/slow dusk/recall", (3,)) == [events.Recall("slow dusk", 3.0)]
+    assert bodies("/chladni/preset/dusk/recall", ()) == [events.Recall("dusk", 0.0)]
+    assert bodies("/chladni/preset/dusk/store", (1.0,)) == [events.Store("dusk")]
+    assert bodies("/chladni/preset/dusk/store", (0.0,)) == []
+    assert bodies("/chladni/morph", (0.25, 1)) == [
+        Control("/chladni/parameter/morph.x", 0.25), Control("/chladni/parameter/morph.y", 1.0),
+    ]  # fmt: skip
+    assert bodies("/chladni/generator", ("planets",)) == [events.Swap("planets")]
+    assert bodies("/chladni/position", (2.5,)) == [events.SongPosition(10)]
+    assert bodies("/chladni/notes/off", ()) == [events.Release()]
+
+
+def test_a_fader_is_a_parameter_over_its_range() -> None:
+    assert bodies("/chladni/fader/hue", (0.75,)) == [Control("/chladni/parameter/hue", 90.0)]
+    assert bodies("/chladni/fader/psi", (1,)) == [Control("/chladni/parameter/psi", 1.5)]
+
+
+def test_resolume_s_addresses_are_aliases() -> None:
+    for ending in ("", "/values"):
+        opacity = f"/composition/layers/{{}}/video/opacity{ending}"
+        assert bodies(opacity.format(1), (0.25,)) == [Control("/chladni/parameter/blackout", 0.75)]
+        assert bodies(opacity.format(2), (0.25,)) == [Control("/chladni/parameter/text.opacity", 0.25)]
+        assert bodies(opacity.format(3), (0.25,)) == [Control("/chladni/parameter/network.1", 0.25)]
+        assert bodies(f"/layer1/video/opacity{ending}", ("a", 1.0)) == [
+            Control("/chladni/parameter/blackout", 0.0)
+        ]
+    here = ("impressionism", "planets")
+    clip = "/composition/layers/1/clips/{}/connect"
+    assert bodies(clip.format(2), (1,), here) == bodies("/layer1/clip2/connect", (1,), here)
+    assert bodies(clip.format(2), (1,), here) == [events.Swap("planets")]
+    assert bodies(clip.format(2), (0,), here) == bodies(clip.format(3), (1,), here) == []
+    assert bodies("/composition/columns/3/connect", (1,)) == [events.GoTo(3.0)]
+    assert bodies("/composition/connectnextcolumn", (1,)) == [events.Go()]
+    assert bodies("/composition/connectprevcolumn", (1,)) == [events.Back()]
+    assert bodies("/composition/master", (0.25,)) == [events.Blackout(0.75)]
+    assert bodies("/composition/tempocontroller/tempotap", (1,)) == [events.Tap()]
+    assert bodies("/composition/tempocontroller/tempotap", (0,)) == []
+    tempo = bodies("/composition/tempocontroller/tempo", (0.25,))
+    assert tempo == [Control("/chladni/parameter/tempo", 140.0)]
+    elsewhere = "/composition/layers/9/video/opacity"
+    assert bodies(elsewhere, (0.5,)) == [Control(f"/osc{elsewhere}", 0.5)]
+
+
+def test_every_address_is_in_the_docs() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "osc.md").read_text()
+    for each in COMMANDS:
+        assert f"`{each.address.replace('{', '<').replace('}', '>')}" in page, each.address
+    for address in (*told(SHOW, initial(SHOW), (0, 0, 0, 0)), SUBSCRIBE, UNSUBSCRIBE):
+        if not address.startswith(("/chladni/parameter/", "/chladni/fader/")):
+            assert f"`{address}" in page, address
+
+
 @pytest.mark.parametrize(
     ("address", "arguments"),
-    [("/a", (nan,)), ("/a", (1.0, inf)), ("/chladni/note", (0, 60, 1)), ("/chladni/note", (1, 128, 1)),
+    [("/chladni/goto", ()), ("/chladni/goto", ("2",)), ("/chladni/generator", (3,)),
+     ("/chladni/generator", ("../../etc/passwd",)), ("/chladni/fader/none", (1,)),
+     ("/composition/master", ("+", 0.1)),
+     ("/a", (nan,)), ("/a", (1.0, inf)), ("/chladni/note", (0, 60, 1)), ("/chladni/note", (1, 128, 1)),
      ("/chladni/note", (1, 60)), ("/chladni/note", (1, nan, 1))],
 )  # fmt: skip
 def test_messages_without_meaning_are_refused(address: str, arguments: tuple[Any, ...]) -> None:
@@ -251,24 +355,130 @@ def test_stop_is_quick_and_frees_the_port(stage: Stage) -> None:
     OscServer("127.0.0.1", stage.server.port, stage.clock, lambda *event: None).stop()
 
 
-def test_sender_reaches_every_target_and_never_raises() -> None:
-    receivers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-    for receiver in receivers:
-        receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(5.0)
-    sender = OscSender([f"127.0.0.1:{receiver.getsockname()[1]}" for receiver in receivers])
-    sender.send("/chladni/note", (1, 60, 0.5))
-    for receiver in receivers:
-        got = OscMessage(receiver.recv(1000))
-        assert (got.address, got.params) == ("/chladni/note", [1, 60, 0.5])
-        receiver.close()
-    sender.send("/a", (object(),))
-    sender.send("/a", ("x" * 70_000,))
-    assert sender.failed == 3
-    sender.close()
-
-
 def test_stop_needs_no_network(stage: Stage) -> None:
     stage.server.host = "gone.invalid"
     stage.server.stop()
     assert not stage.server._thread.is_alive()
+
+
+# What is told
+
+
+class Ear:
+    """A socket that hears, and what it has heard, by address."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(0.02)
+        self.port = self.socket.getsockname()[1]
+        self.heard: dict[str, list[Any]] = {}
+        self.sizes: list[int] = []
+
+    def listen(self) -> "Ear":
+        try:
+            while True:
+                packet = self.socket.recv(65_536)
+                self.sizes.append(len(packet))
+                for timed in OscPacket(packet).messages:
+                    self.heard[timed.message.address] = timed.message.params
+        except TimeoutError:
+            return self
+
+    def hears(self, address: str, *values: Any) -> bool:
+        return self.listen().heard.get(address) == list(values)
+
+
+class Telling:
+    """Feedback about a show whose state a test moves."""
+
+    def __init__(self, *targets: str) -> None:
+        self.state = initial(SHOW)
+        self.feedback = OscFeedback(targets, self.look, SHOW.fps)
+        self.feedback.start(9000)
+
+    def look(self) -> Told:
+        return told(SHOW, self.state, (1, 2, 3, 4))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def telling(stack: ExitStack, *targets: str) -> Telling:
+    made = Telling(*targets)
+    stack.callback(made.feedback.stop)
+    return made
+
+
+def ear(stack: ExitStack) -> Ear:
+    made = Ear()
+    stack.callback(made.socket.close)
+    return made
+
+
+def test_targets_hear_what_changes_and_what_happens(stack: ExitStack) -> None:
+    ears = [ear(stack), ear(stack)]
+    show = telling(stack, *(f"127.0.0.1:{each.port}" for each in ears), "nobody.invalid:9")
+    assert show.feedback.failed == 1
+    show.feedback.tell("/chladni/note", (1, 60, 0.5))
+    for each in ears:
+        assert until(lambda each=each: each.hears("/chladni/note", 1, 60, 0.5))
+    levels = list(show.state.levels)
+    levels[INDEX["hue"]] = 90.0
+    show.state = replace(show.state, levels=tuple(levels), cue=0)
+    for each in ears:
+        assert until(lambda each=each: each.hears("/chladni/parameter/hue", 90.0))
+        assert until(lambda each=each: each.hears("/chladni/fader/hue", 0.75))
+        assert until(lambda each=each: each.hears("/chladni/cue", 1.0, "dawn"))
+        assert until(lambda each=each: each.hears("/chladni/cue/next", 2.5, "noon"))
+        assert "/chladni/parameter/psi" not in each.heard, "only what has changed"
+    show.feedback.tell("/a", ("x" * 20_000,))
+    assert until(lambda: show.feedback.failed == 2)
+
+
+def test_a_subscriber_hears_everything_in_small_packets_and_leaves(stack: ExitStack) -> None:
+    show, subscriber = telling(stack), ear(stack)
+    show.feedback.subscribe(("127.0.0.1", subscriber.port), ())
+    assert until(lambda: subscriber.listen().heard.keys() >= show.look().keys())
+    assert subscriber.heard["/chladni/subscribed"] == [subscriber.port, 60.0]
+    assert max(subscriber.sizes) <= MAX_PACKET
+    show.feedback.unsubscribe(("127.0.0.1", 5), (subscriber.port,))
+    assert until(lambda: not show.feedback.receivers)
+
+
+def test_nobody_can_turn_it_against_others(stack: ExitStack) -> None:
+    show = telling(stack)
+    here = ("127.0.0.1", 40_000)
+    for sender, arguments in (
+        (here, ("10.1.2.3", 40_000)), (here, (53,)), (here, (LOWEST_PORT - 1,)), (here, (9000,)),
+        (("203.0.113.7", 40_000), ()), (("8.8.8.8", 40_000), (40_000,)), (here, ("x",)), (here, (70_000,)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"\w"):
+            show.feedback.subscribe(sender, arguments)
+    ears = [ear(stack) for _ in range(MAX_SUBSCRIBERS)]
+    for each in ears:
+        show.feedback.subscribe(("127.0.0.1", each.port), ())
+    assert until(lambda: len(show.feedback.receivers) == MAX_SUBSCRIBERS)
+    with pytest.raises(ValueError, match="enough"):
+        show.feedback.subscribe(here, ())
+    show.feedback.subscribe(("127.0.0.1", ears[0].port), ())  # again: it is one of them
+    ears[1].socket.close()
+    assert until(lambda: len(show.feedback.receivers) == MAX_SUBSCRIBERS - 1), "nobody listens there"
+
+
+def test_subscriptions_come_through_the_server(stack: ExitStack) -> None:
+    show, subscriber, heard = telling(stack), ear(stack), []
+    server = OscServer("127.0.0.1", 0, Clock(), lambda *event: heard.append(event), show.feedback)
+    server.start()
+    stack.callback(server.stop)
+    at = ("127.0.0.1", server.port)
+    subscriber.socket.sendto(message(SUBSCRIBE), at)
+    assert until(lambda: subscriber.hears("/chladni/cue", -1.0, ""))
+    subscriber.socket.sendto(message(SUBSCRIBE, ",i", struct.pack(">i", 80)), at)
+    subscriber.socket.sendto(message(UNSUBSCRIBE), at)
+    assert until(lambda: not show.feedback.receivers)
+    assert until(lambda: (server.received, server.dropped) == (2, 1))
+    assert heard == []

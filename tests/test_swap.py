@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pythonosc.osc_message import OscMessage
+from pythonosc.osc_packet import OscPacket
 from pythonosc.udp_client import SimpleUDPClient
 
 from engine import library, offline
@@ -63,6 +64,7 @@ class Osc:
         self._heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._heard.bind(("127.0.0.1", 0))
         self._heard.settimeout(30.0)
+        self._waiting: list[OscMessage] = []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -72,7 +74,9 @@ class Osc:
     def await_message(self, address: str) -> list:
         """Return the arguments of the next message to an address."""
         while True:
-            message = OscMessage(self._heard.recv(4096))
+            while not self._waiting:
+                self._waiting = [timed.message for timed in OscPacket(self._heard.recv(4096)).messages]
+            message = self._waiting.pop(0)
             if message.address == address:
                 return message.params
 

@@ -12,7 +12,7 @@ from itertools import count
 from threading import Event, Thread
 from typing import Final
 
-from pythonosc.osc_message_builder import OscMessageBuilder
+from engine.io import osc_bytes
 
 KINDS: Final = ("cpu", "io", "osc", "midi", "gc")
 _OSC_PER_S: Final = 1000
@@ -65,16 +65,11 @@ def _process(command: list[str]) -> Iterator[None]:
 
 
 def _fader(number: int) -> bytes:
-    builder = OscMessageBuilder(f"/burden/fader{number % 8}")
-    builder.add_arg(number % 100 / 100.0)
-    return bytes(builder.build().dgram)
+    return osc_bytes.write(f"/burden/fader{number % 8}", (number % 100 / 100.0,))
 
 
 def _litter(number: int) -> bytes:
-    builder = OscMessageBuilder(f"/burden/litter{number}")
-    for argument in range(_GC_ARGUMENTS):
-        builder.add_arg(argument + 0.5)
-    return bytes(builder.build().dgram)
+    return osc_bytes.write(f"/burden/litter{number}", [argument + 0.5 for argument in range(_GC_ARGUMENTS)])
 
 
 @contextmanager

@@ -7,13 +7,12 @@ from threading import Thread
 from time import sleep
 from typing import Any, Final
 
-from pythonosc.osc_message_builder import OscMessageBuilder
-
 from engine.clock import monotonic_us
 from engine.core.contract import heard_at, sound_contract_ms
 from engine.core.events import Event, NoteOff, NoteOn
 from engine.core.jobs import SoundKind
 from engine.core.show import Show
+from engine.io import osc_bytes
 from engine.io.osc import SOURCE
 from engine.session import Session, Stage
 
@@ -146,11 +145,7 @@ def trace(show: Show, presenter: Any, notes: int, provider: str = "auto") -> lis
 
 
 def _message(body: NoteOn | NoteOff) -> bytes:
-    builder = OscMessageBuilder("/chladni/note")
-    builder.add_arg(body.channel)
-    builder.add_arg(body.note)
-    builder.add_arg(float(body.velocity))
-    return bytes(builder.build().dgram)
+    return osc_bytes.write("/chladni/note", (body.channel, body.note, float(body.velocity)))
 
 
 def table(ways: list[dict[str, float]], show: Show) -> str:

@@ -88,7 +88,7 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
     for key in ("sound_ms", "picture_ms", "generator", "musician", "tight"):
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
-    show = _with_picture(show, path, text)
+    show = _with_audio(_with_picture(show, path, text), path, text)
     device = {key: value for key in ("device", "block") if (value := getattr(arguments, key, None))}
     if show.sound.soundfont:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
@@ -109,6 +109,19 @@ def _with_picture(show: Any, path: Path, text: str) -> Any:
     if wrong := problem(source):
         raise Failure(f"{path}:{line_of(text, ['picture', 'source'])}: picture.source: {wrong}")
     return show.model_copy(update={"picture": show.picture.model_copy(update={"source": source})})
+
+
+def _with_audio(show: Any, path: Path, text: str) -> Any:
+    """Return the show with the sound file that it listens to, if it is one, found beside its own."""
+    from engine.core.show import line_of
+    from engine.io.capture import is_file
+
+    if show.audio is None or not is_file(show.audio.device):
+        return show
+    beside = path.parent / show.audio.device
+    if not beside.is_file():
+        raise Failure(f"{path}:{line_of(text, ['audio', 'device'])}: audio.device: no such file as {beside}")
+    return show.model_copy(update={"audio": show.audio.model_copy(update={"device": str(beside)})})
 
 
 def _checked(show: Any) -> Any:

@@ -16,6 +16,7 @@ from engine.workers.shared import SPAWN
 
 NO_ANSWER: Final = "no answer"
 ANSWER_S: Final = 4.0  # a server, driver or library that has not answered by then counts as hanging
+NULL_DEVICE: Final = "Discard all samples"
 REALTIME_PRIORITY: Final = 10  # jackd's own default (jackd(1), --realtime-priority)
 
 _OF_NVIDIA: Final = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
@@ -72,7 +73,8 @@ def _jack() -> dict[str, Any]:
     names: dict[str, list[str]] = {
         kind: [port.name for port in client.get_ports(is_output=output, is_input=not output, **{flag: True})]
         for kind, output, flag in (
-            ("midi in", True, "is_midi"), ("midi out", False, "is_midi"), ("sound out", False, "is_audio"),
+            ("midi in", True, "is_midi"), ("midi out", False, "is_midi"),
+            ("sound in", True, "is_audio"), ("sound out", False, "is_audio"),
         )
     }  # fmt: skip
     server = {"rate": client.samplerate, "block": client.blocksize, "realtime": bool(client.realtime)}
@@ -101,17 +103,19 @@ def _pygame_midi() -> dict[str, list[str]]:
     }
 
 
-def _miniaudio() -> dict[str, list[str]]:
+def _miniaudio() -> dict[str, dict[str, list[str]]]:
     import miniaudio
 
-    found = {}
+    found: dict[str, dict[str, list[str]]] = {"sound out": {}, "sound in": {}}
     for backend in miniaudio.get_enabled_backends():
         if backend.name in ("NULL", "CUSTOM"):
             continue
         with suppress(miniaudio.MiniaudioError):
-            names = [device["name"] for device in miniaudio.Devices([backend]).get_playbacks()]
-            # ALSA's own null device stands in every list, even where there is no card.
-            found[backend.name] = [name for name in names if not name.startswith("Discard all samples")]
+            there = miniaudio.Devices([backend])
+            for way, listed in (("sound out", there.get_playbacks()), ("sound in", there.get_captures())):
+                names = [device["name"] for device in listed]
+                # ALSA's own null device stands in every list, even where there is no card.
+                found[way][backend.name] = [name for name in names if not name.startswith(NULL_DEVICE)]
     return found
 
 
@@ -234,16 +238,20 @@ def devices(timeout_s: float = ANSWER_S) -> dict[str, dict[str, Any]]:
     screens = found["displays"]
     if not isinstance(screens, Unanswered):
         screens = [f"{width} x {height} ({screens['driver']})" for width, height in screens["sizes"]]
-    backends = found["miniaudio"]
-    if isinstance(backends, Unanswered):
-        backends = {"miniaudio": backends}
     return {
         "MIDI": midi,
         "displays": {"screens": _plain(screens), "OpenGL": _plain(found["opengl"], "renderer")},
-        "sound": {"JACK": _plain(found["jack"], "sound out")}
-        | {name: _plain(names) for name, names in backends.items()},
+        "sound": _sound(found, "sound out"),
+        "sound in": _sound(found, "sound in"),
         "providers": {"ONNX Runtime": _plain(found["providers"])},
     }
+
+
+def _sound(found: dict[str, Any], way: str) -> dict[str, Any]:
+    backends = found["miniaudio"]
+    others = {"miniaudio": backends} if isinstance(backends, Unanswered) else backends[way]
+    jack = {"JACK": _plain(found["jack"], way)}
+    return jack | {name: _plain(names) for name, names in others.items()}
 
 
 def _plain(answer: Any, key: str = "") -> Any:

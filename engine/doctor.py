@@ -49,7 +49,10 @@ def doctor(recordings: Path, timeout_s: float = ANSWER_S) -> list[Check]:
         _display(answers["displays"]),
         _opengl(answers["opengl"]),
         _jack(answers["jack"]),
-        _sound(answers["jack"], answers["miniaudio"]),
+        _sound(answers, "sound device", "sound out", "connect one, or start jackd -r -d dummy"),
+        _sound(
+            answers, "sound input", "sound in", "needed only by a show that listens ([audio]): connect one"
+        ),
         _governor(),
         _midi(answers),
         _folder(recordings),
@@ -143,12 +146,13 @@ def _jack(answer: Any) -> Check:
     return Check("JACK server", realtime, found + ("real-time" if realtime else "not real-time"), _LIMITS)
 
 
-def _sound(jack: Any, miniaudio: Any) -> Check:
-    found = [] if isinstance(jack, Unanswered) else ["JACK"]
+def _sound(answers: dict[str, Any], name: str, way: str, remedy: str) -> Check:
+    jack, miniaudio = answers["jack"], answers["miniaudio"]
+    found = ["JACK"] if not isinstance(jack, Unanswered) and jack[way] else []
     if not isinstance(miniaudio, Unanswered):
-        found += [f"{name} ({backend})" for backend, devices in miniaudio.items() for name in devices]
+        found += [f"{each} ({backend})" for backend, listed in miniaudio[way].items() for each in listed]
     shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    return Check("sound device", bool(found), shown or "none", "connect one, or start jackd -r -d dummy")
+    return Check(name, bool(found), shown or "none", remedy)
 
 
 def _governor() -> Check:

@@ -11,6 +11,7 @@ from engine.core.contract import sound_contract_ms
 from engine.core.events import Enter, Refuse
 from engine.core.units import TICKS_PER_SECOND
 from engine.session import Session
+from engine.workers.audio import CAPTURE_KINDS
 from engine.workers.links import DEVICE_KINDS, PROVIDERS
 
 
@@ -68,6 +69,7 @@ def collect(session: Session) -> dict[str, Any]:
             "peak": board["peak"],
             "deviation_ms": session.sound_deviation.summary(),
         },
+        "audio": _audio(session),
         "events": {
             "in": session.source.taken,
             "dropped": session.source.dropped + session.sound.midi_in.refused + session.sound.events.refused,
@@ -100,6 +102,26 @@ def _swap(tick: int, body: Enter | Refuse) -> dict[str, Any]:
     if isinstance(body, Refuse):
         return {"at_s": at_s, "generator": body.generator, "refused": body.reason}
     return {"at_s": at_s, "generator": body.generator, "fade_s": body.fade_ticks / TICKS_PER_SECOND}
+
+
+def _audio(session: Session) -> dict[str, Any] | None:
+    """Return what the sound input brought; None where the show does not listen."""
+    if session.show.audio is None or session.audio is None:
+        return None
+    board = session.audio.board
+    return {
+        "input": CAPTURE_KINDS[int(board["kind"])],
+        "rate": int(board["rate"]),
+        "block": int(board["block"]),
+        "latency_ms": session.show.audio.latency_ms,
+        "longest_ms": board["longest_us"] / 1000.0,
+        "told": int(board["told"]),
+        "late": int(board["late"]),
+        "refused": session.audio.heard.refused,
+        "spoiled": int(board["spoiled"]),
+        "openings": int(board["openings"]),
+        "bpm": board["bpm"],
+    }
 
 
 def _recording(session: Session) -> str | None:
@@ -151,6 +173,12 @@ def table(report: dict[str, Any]) -> str:
         f"  processes {processes}",
         f"  first frame after {_ms(first)} s" if first else "  no frame was shown",
     ]
+    if audio := report["audio"]:
+        lines.append(
+            f"  input     {audio['input']}, {audio['rate']} Hz, blocks of {audio['block']}; {audio['told']}"
+            f" events, the slowest {audio['longest_ms']:.1f} ms after its sound, {audio['late']} later than"
+            f" the {audio['latency_ms']:g} declared"
+        )
     for swap in picture["swaps"]:
         what = f"refused: {swap['refused']}" if "refused" in swap else f"entered over {swap['fade_s']:.1f} s"
         lines.append(f"  swap      {swap['at_s']:.1f} s: {swap['generator']} {what}")

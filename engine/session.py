@@ -24,7 +24,7 @@ from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import INDEX, SOUND
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
+from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
 from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
@@ -39,11 +39,13 @@ from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
 from engine.vitals import Vitals
-from engine.workers import health, musician, picture, poet, sound
+from engine.workers import audio, health, musician, picture, poet, sound
 from engine.workers.links import (
+    AudioLink,
     GeneratorLink,
     PictureLink,
     PlayedReader,
+    audio_link,
     musician_link,
     pack_heard,
     pack_sound,
@@ -191,6 +193,10 @@ class Session:
                 "picture", picture.run, (self.picture, picture_config), self.picture.board
             )
             self._others.append(self.picture_worker)
+        self.audio = audio_link() if show.audio and not stage.replay else None
+        if show.audio and self.audio:
+            audio_config = audio.AudioConfig(**show.audio.model_dump())
+            self._others.append(Worker("audio", audio.run, (self.audio, audio_config), self.audio.board))
         self._looks_for: tuple[str, int] | None = None  # a generator, and the life of the worker told of it
         self.poet = poet_link()
         if show.text and not stage.replay:
@@ -244,6 +250,8 @@ class Session:
         if self.picture:
             looking = Thread(target=self._projections, args=(self.picture,), name="pictures", daemon=True)
             helpers.append(looking)
+        if self.audio:
+            helpers.append(Thread(target=self._hear, args=(self.audio,), name="audio", daemon=True))
         if self.show.text and not self.stage.replay:
             helpers.append(Thread(target=self._lines, name="lines", daemon=True))
         try:
@@ -460,6 +468,13 @@ class Session:
             for record in link.seen.pop_all():
                 self.inbox.put(self.clock.now(), PICTURE, unpack_projection(record))
 
+    def _hear(self, link: AudioLink) -> None:
+        """Bring what the sound input hears in through the front door."""
+        while not self.stop.is_set():
+            link.heard.wait(0.1)
+            for due_us, address, value in link.heard.pop_all():
+                self.inbox.put(self.clock.sample_at(due_us), AUDIO, audio.body(address, value))
+
     def _look_through(self, link: PictureLink) -> None:
         """Tell the worker that looks at pictures through whose encoder to look; hear what is in its way."""
         now = self.state.cast.playing, self.picture_worker.restarts
@@ -497,7 +512,8 @@ class Session:
 
     def _look(self) -> None:
         if self._wall.was_set():
-            for link in filter(None, (self.generator, self.sound, self.musician, self.picture, self.poet)):
+            links = self.generator, self.sound, self.musician, self.picture, self.audio, self.poet
+            for link in filter(None, links):
                 for ring in (each for each in vars(link).values() if isinstance(each, Ring)):
                     ring.ring()
         self.casting.shaders = self.presenter.shaders
@@ -512,6 +528,8 @@ class Session:
             self._warn(self.recorder.problem)
         if self.picture:
             self._look_through(self.picture)
+        for record in self.audio.says.pop_all() if self.audio else ():
+            self._warn(unpack_text(record))
         self.vitals.look(self)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():

@@ -54,7 +54,8 @@ def test_the_doctor_sees_this_machine(tmp_path: Path) -> None:
     assert found["Python"].ok
     for part in ("numpy", "onnxruntime", "pygame", "av", "opencv-python-headless"):
         assert found[part].ok, found[part]
-    for part in ("display", "OpenGL", "JACK server", "sound device", "real-time rights", "MIDI", "providers"):
+    parts = ("display", "OpenGL", "JACK server", "sound device", "sound input", "real-time rights", "MIDI")
+    for part in (*parts, "providers"):
         assert part in found
     assert found["recordings"].ok
     assert found["disk room"].ok
@@ -143,6 +144,7 @@ def test_a_running_jack_server_is_seen(
     assert not isinstance(answer, Unanswered), answer
     assert (answer["rate"], answer["block"], answer["realtime"]) == (48000, 128, False)
     assert "system:playback_1" in answer["sound out"]
+    assert "system:capture_1" in answer["sound in"]
     check = checks._jack(answer)
     assert not check.ok
     assert "not real-time" in check.found
@@ -189,6 +191,6 @@ def test_a_server_that_hangs_is_not_waited_for(
 
 def test_devices_are_ready_for_json_and_for_reading() -> None:
     found = json.loads(json.dumps(devices(LONG_S)))
-    assert set(found) == {"MIDI", "displays", "sound", "providers"}
+    assert set(found) == {"MIDI", "displays", "sound", "sound in", "providers"}
     assert "CPUExecutionProvider" in found["providers"]["ONNX Runtime"]
     assert "ONNX Runtime" in as_text(found)

@@ -24,10 +24,10 @@ from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INDEX, SOUND
 from engine.core.records import replace
 from engine.core.show import Show
-from engine.core.state import MUSICIAN, NEVER, PERFORMER, PICTURE, STAGE, ShowState
+from engine.core.state import AUDIO, MUSICIAN, NEVER, PERFORMER, PICTURE, STAGE, ShowState
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
-_NOBODY: Final = (MUSICIAN, PICTURE, STAGE)  # what comes from these is no sign of a player
+_NOBODY: Final = (AUDIO, MUSICIAN, PICTURE, STAGE)  # what comes from these is no sign of a player
 _CLOCKS: Final = (events.ClockPulse, events.LinkBeat)  # nobody plays these
 _SOUND_LEVELS: Final = tuple(INDEX[parameter.name] for parameter in SOUND)
 
@@ -104,12 +104,20 @@ def open_tick(state: ShowState) -> ShowState:
 
 
 def _feed_beat(show: Show, state: ShowState) -> ShowState:
-    """Feed the transport's sources: 1 on the beat and on the bar, falling to 0 at the next."""
+    """Feed the transport's sources: 1 on the beat and on the bar, falling to 0 at the next.
+
+    The beat at the sound input is fed until the next would be there: one that does not come moves nothing.
+    """
     beat = transport.beat_at(state.transport, state.tick * TICK_SAMPLES)
     bar = beat / show.tempo.beats_per_bar
     for address, position in (("/beat", beat), ("/bar", bar)):
         if patch.is_patched(show, address):
             state = patch.feed(show, state, address, 1.0 - (position - position // 1.0))
+    if state.transport.audio_bpm and patch.is_patched(show, "/audio/beat"):
+        phase = transport.audio_phase(state.transport, state.tick * TICK_SAMPLES)
+        before = transport.audio_phase(state.transport, (state.tick - show.frame_ticks) * TICK_SAMPLES)
+        if before < 1.0:
+            state = patch.feed(show, state, "/audio/beat", 1.0 - min(max(phase, 0.0), 1.0))
     return state
 
 
@@ -178,4 +186,5 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.LinkBeat: lambda show, state, event, body: transport.link(
         state, event.sample, body.beat, body.bpm
     ),
+    events.AudioBeat: lambda show, state, event, body: transport.hear(show, state, event.sample, body.bpm),
 }

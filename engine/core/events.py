@@ -244,6 +244,13 @@ class LinkBeat:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioBeat:
+    """A beat of the music at the sound input falls on the stamp; it runs at `bpm`."""
+
+    bpm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Projection:
     """A picture has been projected into the latent space of a generator, by its encoder.
 
@@ -259,7 +266,8 @@ class Projection:
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | GoTo | Hold | Blackout
-    | Store | Recall | Release | Phrase | Answers | Line | LinkBeat | Swap | Enter | Refuse | Projection
+    | Store | Recall | Release | Phrase | Answers | Line | LinkBeat | AudioBeat | Swap | Enter | Refuse
+    | Projection
 )  # fmt: skip
 
 

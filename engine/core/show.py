@@ -94,6 +94,7 @@ class Tempo(_Table):
     bpm: float = Field(96.0, ge=20, le=300)
     beats_per_bar: int = Field(4, ge=1, le=16)
     link: bool = Field(False, description="join the Ableton Link session on the network")
+    audio: bool = Field(False, description="follow the beat of the music at the sound input")
 
 
 class Performer(_Table):
@@ -146,6 +147,21 @@ class Picture(_Table):
     source: str = Field(min_length=1, description="a picture, a folder of pictures, or camera:0")
     every_s: float = Field(8.0, ge=0.1, le=86_400, description="how long each picture of a folder stays")
     smooth_ms: float = Field(500.0, ge=0, le=60_000, description="time constant towards what it sees")
+
+
+class Audio(_Table):
+    """The sound input that the show listens to (see the sources /audio/...)."""
+
+    device: str = Field(
+        "auto", min_length=1, description="part of a JACK port's or device's name, or a sound file (a loop)"
+    )
+    latency_ms: float = Field(
+        40.0, ge=10, le=1000, description="from sound to event: buffer and analysis inside"
+    )
+    gate_db: float = Field(-60.0, ge=-120, le=0, description="softer than that is silence")
+    ceiling_db: float | None = Field(
+        None, ge=-90, le=6, description="the loudest, level 1; else it is learned as the show goes on"
+    )
 
 
 class Network(_Table):
@@ -293,6 +309,7 @@ class Show(_Table):
     safety: Safety = Safety()
     performer: Performer | None = None
     picture: Picture | None = None
+    audio: Audio | None = None
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()

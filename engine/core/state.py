@@ -11,6 +11,7 @@ from engine.core.show import Show
 PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
 PICTURE = "picture"  # the source of projected pictures
+AUDIO = "audio"  # the source of what a sound input hears
 STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, or can't be had
 
 
@@ -114,7 +115,8 @@ class Transport:
     `pulses` are the samples of the latest MIDI clock pulses (at most a beat of them), `taps` those of the
     latest taps; while `pulses` is not empty the MIDI clock leads. `located` tells that the position was
     set, and that the next pulse is there. `linked` is the sample of the latest beat of an Ableton Link
-    session, which leads for as long as such beats come.
+    session, which leads for as long as such beats come. `audio_beat` is that of the latest beat at the sound
+    input, whose music runs at `audio_bpm`.
     """
 
     running: bool
@@ -125,6 +127,8 @@ class Transport:
     taps: tuple[int, ...] = ()
     located: bool = False
     linked: int = -(1 << 40)
+    audio_beat: int = -(1 << 40)
+    audio_bpm: float = 0.0
 
 
 @dataclass(frozen=True)  # without slots: see records

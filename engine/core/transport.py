@@ -1,9 +1,10 @@
-"""The transport: beats over samples, led by the tempo parameter, taps, MIDI clock or Ableton Link."""
+"""The transport: beats over samples, led by the tempo parameter, taps, MIDI clock, Ableton Link or sound."""
 
 from typing import Final
 
 from engine.core.parameters import INDEX, clamp
 from engine.core.records import replace
+from engine.core.show import Show
 from engine.core.state import ShowState, Transport
 from engine.core.units import SAMPLE_RATE
 
@@ -89,6 +90,22 @@ def link(state: ShowState, sample: int, beat: float, bpm: float) -> ShowState:
     if bpm != transport.bpm or transport.linked + _LINK_LOST_SAMPLES < sample:
         state = _with_tempo(state, bpm)
     return replace(state, transport=replace(transport, bpm=bpm, sample=sample, beat=beat, linked=sample))
+
+
+def hear(show: Show, state: ShowState, sample: int, bpm: float) -> ShowState:
+    """Return the state after a beat at the sound input; where the show wants it, the transport follows.
+
+    It falls on the nearest beat of the transport. MIDI clock and a show's Link session go before it.
+    """
+    state = replace(state, transport=replace(state.transport, audio_beat=sample, audio_bpm=bpm))
+    if not show.tempo.audio or show.tempo.link:
+        return state
+    return link(state, sample, (beat_at(state.transport, sample) + 0.5) // 1.0, bpm)
+
+
+def audio_phase(transport: Transport, sample: int) -> float:
+    """Return how much of a beat has passed since the latest one at the sound input."""
+    return (sample - transport.audio_beat) * transport.audio_bpm / (60.0 * SAMPLE_RATE)
 
 
 def _with_tempo(state: ShowState, bpm: float) -> ShowState:

@@ -127,7 +127,7 @@ class Timer:
 _ON_ALSA_ERROR = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
-def _quiet_alsa() -> None:
+def quiet_alsa() -> None:
     """Keep ALSA's library from writing a page of errors whenever there is no card."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_ON_ALSA_ERROR)
@@ -148,7 +148,7 @@ class Miniaudio:
         except ImportError as error:
             raise DeviceError("miniaudio is not installed: pip install miniaudio") from error
 
-        _quiet_alsa()
+        quiet_alsa()
 
         class PlaybackDevice(miniaudio.PlaybackDevice):  # type: ignore[misc]
             """The library knows periods in milliseconds only; its configuration knows frames."""

@@ -18,7 +18,7 @@ from engine.workers.links import MIDI_PORT_LOST, MIDI_PORT_OPENED
 _LOST_US: Final = 1e6  # a server that has not called for so long counts as gone
 _TEND_US: Final = 1e6
 _PIECE: Final = 64  # bytes in a record of links.MIDI_IN
-_PLAYBACK_LATENCY: Final = 1  # JackPlaybackLatency (jack/types.h)
+CAPTURE_LATENCY, PLAYBACK_LATENCY = 0, 1  # JackCaptureLatency, JackPlaybackLatency (jack/types.h)
 _THROUGH: Final = "Midi Through"  # the system's loop-back: what comes out of it went in elsewhere
 
 
@@ -63,7 +63,7 @@ class Jack:
         except jack.JackOpenError as error:
             raise DeviceError("no JACK server runs") from error
         self._jack = jack
-        self._latency = _latency_query(jack)
+        self._latency = latency_query(jack, PLAYBACK_LATENCY)
         client = self._client
         self.rate, self.block = client.samplerate, client.blocksize
         self.latency_frames = self.contract_frames = 0
@@ -253,8 +253,8 @@ def _title(source: Any) -> bytes:
     return name.encode()[:_PIECE]
 
 
-def _latency_query(jack: Any) -> Callable[[Any], int]:
-    """Return a function that asks for the playback latency of one of our ports, in frames.
+def latency_query(jack: Any, way: int) -> Callable[[Any], int]:
+    """Return a function that asks for the latency of one of our ports, on its way in or out, in frames.
 
     JACK-Client does not offer jack_port_get_latency_range, so the library is asked beside it.
     """
@@ -263,7 +263,7 @@ def _latency_query(jack: Any) -> Callable[[Any], int]:
     answer = _LatencyRange()
 
     def latency(port: Any) -> int:
-        ask(int(jack._ffi.cast("uintptr_t", port._ptr)), _PLAYBACK_LATENCY, ctypes.byref(answer))
+        ask(int(jack._ffi.cast("uintptr_t", port._ptr)), way, ctypes.byref(answer))
         return int(answer.maximum)
 
     return latency

@@ -37,6 +37,9 @@ PROJECTION = f"dii100s{MAX_Z}s"
 # request, temperature, beginning; request, line
 WRITE, WRITTEN = f"qd{TEXT}", f"q{TEXT}"
 
+# when it is due (monotonic microseconds), place of its address in workers.audio.ADDRESSES, value
+AUDIO_HEARD = "dqd"
+
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then), `ready` becomes 1 when it can work, `stop` is set by the
 # main process. `overdue_us` is the time at which what it does should long be done, 0 while it does nothing of
@@ -72,6 +75,16 @@ GENERATOR_CELLS = (
 PROVIDERS = ("none", "CPUExecutionProvider", "CUDAExecutionProvider")
 MUSICIAN_CELLS = (*COMMON, "step_us", "phrases", "errors")
 PICTURE_CELLS = (*COMMON, "projected", "unread")
+AUDIO_CELLS = (
+    *COMMON,
+    "kind",  # index into workers.audio.CAPTURE_KINDS
+    "rate", "block", "buffer_frames",
+    "openings",  # of an input, the first one included
+    "told", "late",  # events, and those that missed the declared latency
+    "longest_us",  # from a sound to its event, the longest so far
+    "spoiled",  # samples that were no numbers
+    "level", "ceiling_db", "bpm",  # what is heard now
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,6 +136,15 @@ class PictureLink:
 
 
 @dataclass(frozen=True)
+class AudioLink:
+    """Between the session and the worker that listens: `heard` brings events, `says` what is in the way."""
+
+    heard: Ring
+    says: Ring
+    board: Board
+
+
+@dataclass(frozen=True)
 class PoetLink:
     """Between the session and the text model's worker."""
 
@@ -154,6 +176,11 @@ def musician_link() -> MusicianLink:
 def picture_link() -> PictureLink:
     """Make the rings and the board of the worker that looks at pictures."""
     return PictureLink(Ring(FOLDER, 16), Ring(PROJECTION, 16), Ring(TEXT, 8), Board(PICTURE_CELLS))
+
+
+def audio_link() -> AudioLink:
+    """Make the rings and the board of the worker that listens."""
+    return AudioLink(Ring(AUDIO_HEARD, 1024), Ring(TEXT, 8), Board(AUDIO_CELLS))
 
 
 def pack_projection(body: Projection) -> tuple[Any, ...]:

@@ -22,7 +22,8 @@ from engine.core.contract import heard_at, seen_at
 from engine.core.events import Enter, Event, Line, NoteOn, Refuse
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
-from engine.core.parameters import INDEX, SOUND
+from engine.core.music import sound_levels
+from engine.core.parameters import INDEX
 from engine.core.show import Show
 from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
 from engine.core.text import caption
@@ -443,8 +444,8 @@ class Session:
     def _restore_levels(self, state: ShowState) -> None:
         """Tell a sound worker that was started anew where the levels stand."""
         sample = state.tick * TICK_SAMPLES
-        for number, parameter in enumerate(SOUND):
-            event = SoundEvent(sample, SoundKind.LEVEL, 0, number, 0, state.levels[INDEX[parameter.name]])
+        for number, level in enumerate(sound_levels(self.show, state)):
+            event = SoundEvent(sample, SoundKind.LEVEL, 0, number, 0, level)
             self.sound.events.push(*pack_sound(event, self.clock.us_at(sample)))
 
     def _told(self) -> Told:

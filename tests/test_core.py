@@ -332,7 +332,13 @@ BUSY = musical(
         {"from": "/notes/*", "to": "hue", "mode": "add"},
         {"from": "/beat", "to": "bloom", "curve": "s"},
     ],
-    cue=[{"number": 1, "fade_s": 0.3, "follow_s": 0.5, "levels": {"psi": 0.2, "class": 1.5}}],
+    cue=[
+        {"number": 1, "fade_s": 0.3, "follow_s": 0.2, "levels": {"psi": 0.2, "class": 1.5}},
+        {"number": 2.5, "fade_beats": 0.5, "autofollow_beats": 1, "levels": {"hue": 30}, "snap": "beat"},
+        {"number": 3, "fades": {"psi": {"bars": 0.1}}, "follow_bars": 0.1, "block": True, "assert": True},
+    ],
+    precedence={"psi": "HTP", "hue": "hand"},
+    blackout={"fade_s": 0.2, "sound": True},
     preset=[{"name": "theirs", "levels": {"hue": 90.0, "musician.mode": "duet"}}],
 )
 

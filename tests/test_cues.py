@@ -1,17 +1,22 @@
 """Cues and presets: what moves when, over which time, and what wins."""
 
+import itertools
 import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine.core import cues, fades, presets
 from engine.core import events as ev
-from engine.core import fades, presets
 from engine.core.advance import advance
+from engine.core.curves import CURVES
 from engine.core.events import Event
+from engine.core.jobs import SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import EFFECTS, INDEX
-from engine.core.show import Show
+from engine.core.show import Show, ShowError, parse
 from engine.core.state import ShowState, initial
 from engine.core.text import caption
 
@@ -79,6 +84,17 @@ def test_a_blackout_is_a_master_over_the_picture_and_leaves_the_levels_alone() -
     assert dark[120:240] == sorted(dark[120:240])
 
 
+def test_a_blackout_takes_the_sound_with_it_where_the_show_says_so() -> None:
+    for sound, levels in ((True, [0.0, 0.8]), (False, [])):
+        a_show = show(blackout={"fade_s": 0.5, "sound": sound})
+        states = run(a_show, 600, {130: ev.Blackout(1), 360: ev.Blackout(0)})
+        volumes = [[s.value for s in state.sounds if s.kind == SoundKind.LEVEL] for state in states]
+        dark, light = [*itertools.chain(*volumes[131:359])], [*itertools.chain(*volumes[360:])]
+        assert [dark[-1], light[-1]] == levels if sound else not dark and not light
+        assert dark == sorted(dark, reverse=True)
+        assert level(states[300], "sound.volume") == 0.8
+
+
 def test_a_blackout_turned_round_goes_on_from_where_it_was() -> None:
     a_show = show(blackout={"fade_s": 1.0})
     states = run(a_show, 400, {0: ev.Blackout(1), 120: ev.Blackout(0)})
@@ -137,3 +153,250 @@ def test_the_stage_s_commands_survive_the_recording(body: ev.Body) -> None:
 def test_what_no_stage_can_ask_for_is_refused(data: list[object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ev.decode(data)
+
+
+def control(name: str, value: float) -> ev.Body:
+    return ev.Control(f"/chladni/parameter/{name}", value)
+
+
+def begun(states: list[ShowState]) -> list[tuple[int, int]]:
+    """Return at which ticks which cues began."""
+    pairs = itertools.pairwise([initial(show()), *states])
+    return [(tick, now.cue) for tick, (before, now) in enumerate(pairs) if now.cue != before.cue]
+
+
+NAMES = ("psi", "hue", "bloom", "musician.mode")
+LISTS = st.lists(
+    st.tuples(st.dictionaries(st.sampled_from(NAMES), st.sampled_from([0.0, 0.5, 1.0])), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(LISTS, st.lists(st.sampled_from(["go", "back", *range(8)]), max_size=12))
+def test_a_cue_looks_the_same_from_wherever_it_is_gone_to(
+    cues: list[tuple[dict[str, float], bool]], moves: list[str | int]
+) -> None:
+    """Each move ends in what all cues up to there come to, played one after the other by hand."""
+    a_show = show(cue=[cue(n, levels=levels, block=block) for n, (levels, block) in enumerate(cues)])
+    begins = {name: level(initial(a_show), name) for name in NAMES}
+    named = {name for levels, _ in cues for name in levels}
+    looks = [begins]
+    for levels, block in cues:
+        looks.append((looks[-1] | {name: begins[name] for name in named if block}) | levels)
+    state, at = initial(a_show), -1
+    for tick, move in enumerate(moves):
+        wanted = {"go": at + 1, "back": at - 1}.get(move, move) if isinstance(move, str) else move
+        at = wanted if 0 <= wanted < len(cues) else at
+        body = {"go": ev.Go(), "back": ev.Back()}.get(str(move)) or ev.GoTo(float(move))
+        state = advance(a_show, state, [Event(state.tick, 0, "console", tick, body)])
+        for _ in range(a_show.frame_ticks):
+            state = advance(a_show, state, [])
+        assert state.cue == at
+        assert {name: level(state, name) for name in NAMES} == looks[at + 1]
+
+
+def test_what_no_cue_between_moves_stays_as_the_performer_left_it() -> None:
+    a_show = show(cue=[cue(1, levels={"psi": 0.2}), cue(2, levels={"hue": 50}), cue(3, levels={"hue": 60})])
+    hands = [control("psi", 1.1), control("bloom", 0.9)]
+    states = run(a_show, 80, {0: ev.Go(), 16: hands, 32: ev.GoTo(3), 48: ev.Back(), 64: ev.GoTo(1)})
+    assert [level(states[tick], "psi") for tick in (15, 31, 47, 63, 79)] == [0.2, 1.1, 1.1, 1.1, 0.2]
+    assert [level(states[tick], "hue") for tick in (15, 47, 63, 79)] == [0, 60, 50, 0]
+    assert level(states[-1], "bloom") == 0.9
+
+
+def test_a_block_cue_is_a_whole_scene_and_an_assert_cue_takes_back() -> None:
+    cues = [cue(1, levels={"psi": 0.2, "hue": 50}), cue(2, levels={"bloom": 1}), cue(3, levels={"hue": 20})]
+    cues[1]["block"] = cues[2]["assert"] = True
+    hands = [control("psi", 1.1), control("contrast", 2.5)]
+    states = run(show(cue=cues), 64, {0: ev.Go(), 16: hands, 32: ev.Go(), 48: [*hands, ev.Go()]})
+    names = ("psi", "hue", "bloom", "contrast")
+    looks = [[level(states[tick], name) for name in names] for tick in (31, 47, 63)]
+    assert looks == [[1.1, 50, 0, 2.5], [0.7, 0, 1, 2.5], [0.7, 20, 1, 2.5]]
+
+
+def test_each_parameter_may_have_its_own_time_and_curve() -> None:
+    cues = [{"number": 1, "fade_s": 0.5, "levels": {"psi": 1.5, "hue": 90, "bloom": 1, "contrast": 0}}]
+    cues[0]["fades"] = {"hue": {"s": 1, "curve": "linear"}, "bloom": {"beats": 4}, "psi": {"curve": "linear"}}
+    states = run(show(cue=cues), 520, {0: ev.Go()})
+    assert level(states[119], "hue") == pytest.approx(90 * 119 / 240)
+    assert level(states[63], "psi") == pytest.approx(0.7 + 0.8 * 63 / 120)
+    assert level(states[63], "contrast") == pytest.approx(1 - CURVES["s"](63 / 120))
+    assert level(states[239], "bloom") == pytest.approx(CURVES["s"](239 / 480))  # four beats at 120 bpm
+    assert level(states[487], "bloom") == 1.0
+    assert states[487].fades == ()
+
+
+def test_a_fade_in_bars_ends_on_the_bar_whatever_becomes_of_the_tempo_and_the_place() -> None:
+    a_show = show(cue=[cue(1, fade_s=None, fade_bars=1, curve="linear", levels={"bloom": 1})])
+    happened = {0: ev.Go(), 120: control("tempo", 60.0), 480: ev.Start(), 600: ev.SongPosition(64)}
+    states = run(a_show, 1000, happened)
+    assert level(states[119], "bloom") == pytest.approx(0.25, abs=0.005)  # one beat at 120
+    assert level(states[479], "bloom") == pytest.approx(0.625, abs=0.01)  # one and a half at 60
+    done = next(tick for tick, state in enumerate(states) if level(state, "bloom") == 1.0)
+    assert 836 <= done <= 860  # three at 60 bpm
+    assert states[-1].beats > states[900].beats
+
+
+def test_follow_counts_from_the_end_of_the_fade_and_autofollow_from_the_go() -> None:
+    levels = {"psi": 1.0}
+    cues = [
+        cue(1, fade_s=1, follow_s=0.5, levels=levels),
+        cue(2, fade_s=1, autofollow_s=0.5, levels=levels),
+        cue(3, fade_s=0.5, fades={"psi": {"beats": 4}}, follow_beats=1, levels=levels),
+        cue(4),
+    ]
+    states = run(show(cue=cues), 1200, {0: ev.Go()})
+    assert begun(states) == [(0, 0), (360, 1), (480, 2), (480 + 480 + 120, 3)]
+
+
+def test_bars_do_not_drift_from_cue_to_cue() -> None:
+    cues = [cue(n, autofollow_bars=1) for n in (1, 2, 3)]
+    states = run(show(cue=cues, tempo={"bpm": 127, "beats_per_bar": 3}), 12_000, {0: ev.Go()})
+    bar = 3 * 60 * 240 / 127
+    ticks = [tick for tick, _ in begun(states)]
+    assert len(ticks) == 36
+    assert all(0 <= tick - n * bar < 1 for n, tick in enumerate(ticks))
+
+
+def test_go_waits_for_its_bar_and_a_second_one_goes_on_from_the_cue_that_waits() -> None:
+    a_show = show(cue=[cue(n, snap="bar", levels={"psi": n / 4, "hue": n}) for n in (1, 2, 3)])
+    bar = 480
+    states = run(a_show, 4 * bar, {100: ev.Go(), 600: ev.Go(), 700: ev.Go(), 1500: ev.Back()})
+    assert begun(states) == [(bar, 0), (2 * bar, 2)]
+    assert [cues.upcoming(a_show, states[tick]) for tick in (50, 200, 650, 800, 1600)] == [0, 0, 1, 2, 1]
+    states = run(a_show, 2 * bar, {100: ev.Go(), 200: ev.Back()})
+    assert begun(states) == [], "back takes the GO back"
+
+
+def test_a_go_just_after_the_beat_was_meant_for_it_and_where_no_beat_runs_none_waits() -> None:
+    a_show = show(cue=[cue(1, snap="beat"), cue(2, snap="beat"), cue(3, snap="bar")])
+    assert begun(run(a_show, 300, {125: ev.Go(), 150: ev.Go()})) == [(125, 0), (240, 1)]
+    assert begun(run(a_show, 300, {100: ev.Stop(), 130: ev.Go()})) == [(130, 0)]
+    assert begun(run(a_show, 300, {100: ev.Go(), 110: ev.Stop()})) == [(110, 0)]
+    assert begun(run(a_show, 300, {100: ev.GoTo(3), 150: ev.SongPosition(20)})) == [(150, 2)]
+
+
+def test_a_go_by_hand_takes_the_place_of_a_follow() -> None:
+    cues_ = [cue(1, autofollow_s=1), cue(2, autofollow_s=1), cue(3), cue(4)]
+    states = run(show(cue=cues_), 600, {0: ev.Go(), 200: ev.Go()})
+    assert begun(states) == [(0, 0), (200, 1), (440, 2)]
+    cues_[1]["snap"] = "bar"  # the follow waits for its bar, a GO by hand then goes to the same cue
+    states = run(show(cue=cues_), 1000, {0: ev.Go(), 300: ev.Go()})
+    assert begun(states) == [(0, 0), (480, 1), (720, 2)]
+    assert mover(states[-1], "psi") == ""
+
+
+def test_a_go_ends_a_hold() -> None:
+    cues_ = [cue(1, fade_s=1, levels={"psi": 1.5}), cue(2, fade_s=0, levels={"hue": 9})]
+    states = run(show(cue=cues_), 600, {0: ev.Go(), 120: ev.Hold(1), 320: ev.Go()})
+    assert [states[tick].held for tick in (200, 330)] == [True, False]
+    assert level(states[330], "hue") == 9
+    assert level(states[-1], "psi") == 1.5
+    assert cues.fading(states[-1]) == 1.0
+
+
+def test_a_preset_is_recalled_during_a_hold_and_what_is_held_goes_on_after_it() -> None:
+    a_show = show(
+        cue=[cue(1, fade_s=1, levels={"psi": 1.5, "bloom": 1})], preset=[{"name": "p", "levels": {"psi": 0}}]
+    )
+    states = run(a_show, 800, {0: ev.Go(), 120: ev.Hold(1), 200: ev.Recall("p", 0.25), 400: ev.Hold(0)})
+    assert level(states[280], "psi") == 0
+    assert 0.4 < level(states[390], "bloom") < 0.6
+    assert [level(states[-1], name) for name in ("psi", "bloom")] == [0, 1]
+
+
+CUE, HAND, FOLLOWED = ev.GoTo(3), control("psi", 0.9), ev.GoTo(1)
+
+
+@pytest.mark.parametrize(
+    ("wins", "first", "second", "psi", "by"),
+    [
+        ("LTP", CUE, HAND, 0.9, "console"),
+        ("LTP", HAND, CUE, 0.2, "cue 3"),
+        ("LTP", HAND, FOLLOWED, 0.4, "follow 2"),
+        ("performer", CUE, HAND, 0.9, "console"),
+        ("performer", HAND, CUE, 0.9, "console"),
+        ("performer", HAND, FOLLOWED, 0.9, "console"),
+        ("cue", CUE, HAND, 0.2, "cue 3"),
+        ("cue", HAND, CUE, 0.2, "cue 3"),
+        ("cue", FOLLOWED, HAND, 0.4, "follow 2"),
+        ("hand", HAND, CUE, 0.2, "cue 3"),
+        ("hand", CUE, HAND, 0.9, "console"),
+        ("hand", HAND, FOLLOWED, 0.9, "console"),
+        ("hand", CUE, FOLLOWED, 0.4, "follow 2"),
+        ("HTP", CUE, HAND, 0.9, "console"),
+        ("HTP", HAND, CUE, 0.9, "cue 3"),
+    ],
+)
+@pytest.mark.parametrize("named", ["default", "psi"])
+def test_what_wins_is_what_the_show_declares(
+    wins: str, first: ev.Body, second: ev.Body, psi: float, by: str, named: str
+) -> None:
+    cues_ = [cue(1, autofollow_s=0.1), cue(2, levels={"psi": 0.4}), cue(3, levels={"psi": 0.2})]
+    states = run(show(cue=cues_, precedence={named: wins}), 120, {0: first, 50: second})
+    assert (level(states[-1], "psi"), mover(states[-1], "psi")) == (psi, by)
+
+
+def test_under_htp_the_higher_is_seen_and_the_lower_is_kept() -> None:
+    cues_ = [cue(1, levels={"bloom": 0.5}), cue(2, levels={"bloom": 0.1})]
+    a_show = show(cue=cues_, precedence={"bloom": "HTP"})
+    happened = {0: ev.Go(), 16: control("bloom", 0.8), 32: control("bloom", 0.3), 48: ev.Go()}
+    states = run(
+        a_show, 120, happened | {64: ev.Store("x"), 72: control("bloom", 0.0), 96: ev.Recall("x", 0)}
+    )
+    assert [level(states[t], "bloom") for t in (15, 31, 47, 63, 95, 119)] == [0.5, 0.8, 0.5, 0.3, 0.1, 0.3]
+
+
+def test_an_assert_cue_takes_what_the_performer_would_keep() -> None:
+    cues_ = [cue(1, levels={"psi": 0.2}), cue(2, levels={"psi": 0.3}), cue(3, levels={"hue": 5})]
+    cues_[2]["assert"] = True
+    a_show = show(cue=cues_, precedence={"default": "performer"})
+    states = run(a_show, 64, {0: HAND, 16: ev.Go(), 32: ev.Go(), 48: ev.Go()})
+    assert [level(states[tick], "psi") for tick in (15, 31, 47, 63)] == [0.9, 0.9, 0.9, 0.3]
+
+
+def test_the_generator_tracks_too_and_fades_in_as_long_as_the_cue() -> None:
+    cues_ = [cue(1, generator="two", fade_s=0.5), cue(2), cue(3, generator="three"), cue(4, block=True)]
+    a_show = show(generator="one", cue=cues_)
+    states = run(a_show, 100, {0: ev.GoTo(2), 20: ev.GoTo(3), 40: ev.Back(), 60: ev.GoTo(4), 80: ev.GoTo(1)})
+    assert [states[tick].cast.wanted for tick in (10, 30, 50, 70, 90)] == ["two", "three", "two", "", "two"]
+    assert [states[tick].cast.wanted_ticks for tick in (10, 90)] == [0, 120]
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["s", "beats"]))
+def test_held_for_any_time_a_fade_takes_that_much_longer(at: int, length: int, unit: str) -> None:
+    keys = {"s": {"fade_s": 1}, "beats": {"fade_s": None, "fade_beats": 2}}[unit]
+    a_show = show(fps=120, cue=[cue(1, levels={"bloom": 1}, follow_s=0.2, **keys), cue(2)])
+    states = run(a_show, 800, {0: ev.Go(), at: ev.Hold(1), at + length: ev.Hold(0)})
+    late = length if at <= 288 else 0
+    assert begun(states)[-1][1] == 1
+    assert abs(next(tick for tick, state in enumerate(states) if state.cue == 1) - 288 - late) <= 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("fade_s = 2\nfade_bars = 1", "a.toml:2: cue[0]: fade_s and fade_bars: one of them is enough"),
+        ("follow_s = 2\nautofollow_s = 1", "cue[0]: follow_s and autofollow_s: one of them is enough"),
+        ("fades = { psy = { s = 1 } }", "a.toml:4: cue[0].fades: no parameter 'psy'; did you mean 'psi'?"),
+        ("fades = { psi = { s = 1, beats = 2 } }", "a.toml:4: cue[0].fades.psi: s and beats: one of them is"),
+        ('snap = "bars"', "a.toml:4: cue[0].snap: input should be 'none', 'beat' or 'bar', found 'bars'"),
+        ("[[cue]]\nnumber = 1.0001", "a.toml:5: cue[1].number: cue numbers are to ascend by 0.001 or more"),
+        ('[precedence]\nhue = "highest"', "a.toml:5: precedence.hue: input should be 'LTP', 'HTP'"),
+        ('[precedence]\nhuge = "HTP"', "a.toml:4: precedence: no parameter 'huge'; did you mean 'hue'?"),
+        (
+            '[precedence]\n"musician.mode" = "HTP"',
+            "precedence: musician.mode = 'HTP': of two choices none is",
+        ),
+        ("[[preset]]\nname = ''", "a.toml:5: preset[0].name: '': a preset's name is one line of 1 to 60"),
+        (
+            '[[preset]]\nname = "x"\n[[preset]]\nname = "x"',
+            "to have names of their own, found twice: x",
+        ),
+    ],
+)
+def test_a_wrong_cue_is_explained(keys: str, message: str) -> None:
+    with pytest.raises(ShowError) as caught:
+        parse(f'title = "x"\n[[cue]]\nnumber = 1\n{keys}\n', "a.toml")
+    assert message in str(caught.value)

@@ -60,7 +60,7 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
 
 def close(show: Show, state: ShowState) -> ShowState:
     """Return the state with the present tick complete: what time itself moves has moved."""
-    state = cues.follow(show, state)
+    state = cues.wait(show, state)
     if (state.tick + 1) % show.frame_ticks == 0:
         before = state.levels
         state = fades.count_beats(state)
@@ -122,13 +122,14 @@ def _feed_beat(show: Show, state: ShowState) -> ShowState:
 
 
 def _sound_levels(show: Show, state: ShowState, before: tuple[float, ...]) -> ShowState:
-    if state.levels is before:
+    darkening = show.blackout.sound and fades.darkening(show, state)
+    if state.levels is before and not darkening:
         return state
-    at = heard_at(show, state.tick * TICK_SAMPLES)
+    at, levels = heard_at(show, state.tick * TICK_SAMPLES), music.sound_levels(show, state)
     changed = [
-        SoundEvent(at, SoundKind.LEVEL, 0, number, 0, state.levels[index])
+        SoundEvent(at, SoundKind.LEVEL, 0, number, 0, levels[number])
         for number, index in enumerate(_SOUND_LEVELS)
-        if state.levels[index] != before[index]
+        if state.levels[index] != before[index] or (darkening and number == music.VOLUME)
     ]
     return music.sound(state, *changed) if changed else state
 
@@ -174,7 +175,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.GoTo: lambda show, state, event, body: cues.go_to(show, state, body.cue),
     events.Hold: lambda show, state, event, body: cues.hold(state, body.value),
     events.Blackout: lambda show, state, event, body: fades.blackout(show, state, body.value),
-    events.Store: lambda show, state, event, body: presets.store(state, body.preset),
+    events.Store: lambda show, state, event, body: presets.store(show, state, body.preset),
     events.Recall: lambda show, state, event, body: presets.recall(show, state, body.preset, body.fade_s),
     events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),
     events.Enter: lambda show, state, event, body: cast.enter(state, body),

@@ -1,5 +1,6 @@
 """The cast: which generator plays, which is wanted, and how one takes over from another."""
 
+from engine.core import tracks
 from engine.core.events import Enter, Refuse
 from engine.core.records import replace
 from engine.core.show import Show
@@ -45,5 +46,8 @@ def upcoming(show: Show, state: ShowState) -> str:
     """Return the generator to have ready: the wanted one, else that of the cue after this; "" for none."""
     if state.cast.wanted or not show.cue:
         return state.cast.wanted
-    following = show.cue[(state.cue + 1) % len(show.cue)].generator or ""
+    index = state.standby.cue if state.standby else (state.cue + 1) % len(show.cue)
+    if not tracks.moves(show.generators, state.cue, index):
+        return ""
+    following = tracks.at(show.generators, index)
     return "" if following == state.cast.playing else following

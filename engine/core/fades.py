@@ -1,12 +1,14 @@
 """Fades: levels on their way, and the picture on its way to black."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from engine.core import precedence
 from engine.core.curves import CURVES
 from engine.core.parameters import PARAMETERS
 from engine.core.records import replace
 from engine.core.show import Show
-from engine.core.state import Dark, Fade, Mover, ShowState
+from engine.core.state import HANDS, Dark, Fade, Mover, ShowState
 from engine.core.transport import beat_at
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
@@ -29,30 +31,48 @@ def count_beats(state: ShowState) -> ShowState:
     return replace(state, beat=beat, beats=state.beats + played)
 
 
-def begin(
-    state: ShowState, levels: Iterable[tuple[int, float]], length_ticks: float, curve: str, by: Mover
-) -> ShowState:
-    """Return the state with parameters on their way to levels; they leave whatever moved them before.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a parameter is to go, in which time (in ticks, or in beats), along which curve."""
 
-    A choice jumps: there is nothing between two of them.
+    parameter: int
+    level: float
+    length: float
+    in_beats: bool
+    curve: str
+
+
+def begin(
+    show: Show, state: ShowState, ways: Iterable[Way], beats: float, by: Mover, whoever: bool = False
+) -> ShowState:
+    """Return the state with parameters on their ways, taken from what moved them before.
+
+    `beats` is when the ways begin, of the beats played in all. A parameter that its mover does not give up
+    stays with it, unless it is taken from `whoever` has it. A choice jumps: there is nothing between two.
     """
-    wanted = dict(levels)
-    bases, movers = state.bases, list(state.moved_by)
-    fades = [fade for fade in state.fades if fade.parameter not in wanted]
-    for index, level in wanted.items():
-        length = 0.0 if PARAMETERS[index].choices else length_ticks
-        fades.append(Fade(index, bases[index], level, curve, state.tick, length))
-        movers[index] = by
+    movers, begun, taken = list(state.moved_by), [], set()
+    for way in ways:
+        if not (whoever or precedence.may_move(show, state, way.parameter, by.kind)):
+            continue
+        place = precedence.place(show, way.parameter, by.kind)
+        taken.add(place)
+        movers[way.parameter] = by
+        start, since = state.bases[place], beats if way.in_beats else state.tick
+        if start != way.level:
+            length = 0.0 if PARAMETERS[way.parameter].choices else way.length
+            begun.append(Fade(place, start, way.level, way.curve, since, length, way.in_beats))
     return replace(
         state,
-        fades=tuple(fades),
-        glides=tuple(item for item in state.glides if item.parameter not in wanted),
+        fades=(*(fade for fade in state.fades if fade.place not in taken), *begun),
+        glides=tuple(
+            item for item in state.glides if precedence.place(show, item.parameter, HANDS) not in taken
+        ),
         moved_by=tuple(movers),
     )
 
 
 def step(state: ShowState, bases: list[float]) -> tuple[tuple[Fade, ...], list[int]]:
-    """Move `bases` one control step along the fades; return those that go on, and what was moved."""
+    """Move `bases` one control step along the fades; return those that go on, and the places that moved."""
     now = (state.tick, beats_now(state))
     lasting, moved = [], []
     for fade in state.fades:
@@ -60,26 +80,36 @@ def step(state: ShowState, bases: list[float]) -> tuple[tuple[Fade, ...], list[i
             lasting.append(fade)
             continue
         past = now[fade.in_beats] - fade.since
-        along = past / fade.length if past < fade.length else 1.0
-        bases[fade.parameter] = fade.start + (fade.end - fade.start) * CURVES[fade.curve](along)
-        moved.append(fade.parameter)
-        if past < fade.length:
-            lasting.append(fade)
+        moved.append(fade.place)
+        if past >= fade.length:
+            bases[fade.place] = fade.end
+            continue
+        bases[fade.place] = fade.start + (fade.end - fade.start) * CURVES[fade.curve](past / fade.length)
+        lasting.append(fade)
     return tuple(lasting), moved
 
 
 # While a fade is held, `since` is how far it has come instead of when it began. Either is the present less
-# the other, so that one subtraction holds a fade and lets it go on.
-def turn(state: ShowState, fade: Fade) -> Fade:
-    """Return the fade held, or going on from where it was held."""
-    now = beats_now(state) if fade.in_beats else state.tick
-    return replace(fade, since=now - fade.since, held=not fade.held)
+# the other, so that one subtraction holds a fade and lets it go on. What begins during a hold is not held.
+def hold(state: ShowState, held: bool) -> ShowState:
+    """Return the state with the running fades held, or those that are held going on."""
+    now = (state.tick, beats_now(state))
+    turned = (
+        replace(fade, since=now[fade.in_beats] - fade.since, held=held) if fade.held != held else fade
+        for fade in state.fades
+    )
+    return replace(state, fades=tuple(turned))
 
 
 def blackout(show: Show, state: ShowState, value: float) -> ShowState:
     """Return the state with the picture on its way to black (1), back from it (0), or to between."""
     target = min(max(value, 0.0), 1.0)
     return replace(state, dark=Dark(darkness(show, state), target, state.tick))
+
+
+def darkening(show: Show, state: ShowState) -> bool:
+    """Tell whether a blackout has been on its way since the control step before."""
+    return state.tick - state.dark.tick < show.blackout.fade_s * TICKS_PER_SECOND + show.frame_ticks
 
 
 def darkness(show: Show, state: ShowState) -> float:

@@ -3,15 +3,18 @@
 from fnmatch import fnmatchcase
 from typing import Final
 
+from engine.core import fades
 from engine.core.contract import heard_at
 from engine.core.events import NoteOff, NoteOn, Program
 from engine.core.jobs import SoundEvent, SoundKind
-from engine.core.parameters import INSTRUMENTS
+from engine.core.parameters import INDEX, INSTRUMENTS, SOUND
 from engine.core.patch import feed, is_patched
 from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Hand, Key, Lane, ShowState
 
+VOLUME: Final = [parameter.name for parameter in SOUND].index("sound.volume")
+_SOUND: Final = slice(INDEX[SOUND[0].name], INDEX[SOUND[0].name] + len(SOUND))
 LANES: Final = 64  # more channels than that share the last lane
 KEYS: Final = 128  # sounding at once; the oldest is let go for one more
 GM_DRUM_CHANNEL: Final = 10  # General MIDI level 1
@@ -30,6 +33,15 @@ _FAMILIES: Final = (  # General MIDI: piano, mallets, organ, guitar, bass, strin
 def sound(state: ShowState, *sounds: SoundEvent) -> ShowState:
     """Return the state with more to be heard."""
     return replace(state, sounds=(*state.sounds, *sounds))
+
+
+def sound_levels(show: Show, state: ShowState) -> tuple[float, ...]:
+    """Return the levels of SOUND as they are to be heard: a blackout may take the sound with it."""
+    levels = state.levels[_SOUND]
+    if not show.blackout.sound:
+        return levels
+    volume = levels[VOLUME] * (1.0 - fades.darkness(show, state))
+    return (*levels[:VOLUME], volume, *levels[VOLUME + 1 :])
 
 
 def lane_of(show: Show, state: ShowState, source: str, channel: int) -> tuple[ShowState, int]:

@@ -5,12 +5,12 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from engine.core import fades
+from engine.core import fades, precedence
 from engine.core.curves import CURVES, TABLE, through, without_deadzone
 from engine.core.parameters import INDEX, PARAMETERS, clamp
 from engine.core.records import replace
 from engine.core.show import Listening, Route, Show
-from engine.core.state import DIRECT, PERFORMER, Glide, Mover, ShowState, Touch
+from engine.core.state import DIRECT, HANDS, Glide, Mover, ShowState, Touch
 
 OWN_ADDRESS: Final = "/chladni/parameter/"  # sets a parameter in its own unit, without a route
 _SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
@@ -54,7 +54,7 @@ def feed(show: Show, state: ShowState, address: str, value: float, source: str =
     if wires is None or value != value:
         return state
     if wires.parameter >= 0:
-        return glide(state, Glide(wires.parameter, value, DIRECT), source)
+        return glide(show, state, Glide(wires.parameter, value, DIRECT), source)
     for number in wires.routes:
         state = _through(show, state, number, address, value)
     return state
@@ -77,7 +77,7 @@ def _through(show: Show, state: ShowState, number: int, address: str, value: flo
     touch = Touch(address, value, position, down)
     touches = (*state.touches[:number], touch, *state.touches[number + 1 :])
     level = level_of(route, 1.0 if route.press == "trigger" else position)
-    if not acts or (route.pickup and not _picks_up(state, number, route, level)):
+    if not acts or (route.pickup and not _picks_up(show, state, number, route, level)):
         return replace(state, touches=touches)
     glides = state.glides if route.mode == "set" else state.adding
     item = Glide(INDEX[route.to], level, number)
@@ -86,7 +86,7 @@ def _through(show: Show, state: ShowState, number: int, address: str, value: flo
         underway = next((other for other in glides if other.route == number), replace(item, before=start))
         item = replace(underway, target=level)
     state = replace(state, touches=touches)
-    return glide(state, item, address) if route.mode == "set" else _add(state, item)
+    return glide(show, state, item, address) if route.mode == "set" else _add(state, item)
 
 
 def plays(show: Show, state: ShowState, route: Route) -> bool:
@@ -109,28 +109,31 @@ def level_of(route: Route, position: float) -> float:
 # Soft takeover: a knob whose level a cue has moved would make it jump at the next touch. It is let in only
 # where it stands at the level, or has passed it since its value before. Which knob has the level need not be
 # remembered: the level is where that knob left it, or on its way there.
-def _picks_up(state: ShowState, number: int, route: Route, level: float) -> bool:
+def _picks_up(show: Show, state: ShowState, number: int, route: Route, level: float) -> bool:
     """Tell whether a knob that asks for a level may have it."""
     if any(item.route == number for item in state.glides):
         return True
-    (low, high), base, before = route.span, state.bases[INDEX[route.to]], state.touches[number]
+    (low, high), before = route.span, state.touches[number]
+    base = state.bases[precedence.place(show, INDEX[route.to], HANDS)]
     if abs(level - base) <= _NEAR * abs(high - low):
         return True
     return before.address != "" and (level_of(route, before.position) - base) * (level - base) <= 0.0
 
 
-def glide(state: ShowState, item: Glide, by: str) -> ShowState:
-    """Return the state with a parameter on its way to a level; the latest input wins over fades (LTP)."""
+def glide(show: Show, state: ShowState, item: Glide, by: str) -> ShowState:
+    """Return the state with a parameter on its way to a level, if what moved it last gives it up."""
     index, level = item.parameter, clamp(item.parameter, item.target)
-    moved_by = state.moved_by
-    if moved_by[index].name != by or moved_by[index].kind != PERFORMER:
-        moved_by = (*moved_by[:index], Mover(PERFORMER, by), *moved_by[index + 1 :])
+    if not precedence.may_move(show, state, index, HANDS):
+        return state
+    moved_by, place = state.moved_by, precedence.place(show, index, HANDS)
+    if moved_by[index].name != by or moved_by[index].kind != HANDS:
+        moved_by = (*moved_by[:index], Mover(HANDS, by), *moved_by[index + 1 :])
     if PARAMETERS[index].choices:
         level = (level + 0.5) // 1.0
     return replace(
         state,
         glides=(*(other for other in state.glides if other.parameter != index), replace(item, target=level)),
-        fades=tuple(fade for fade in state.fades if fade.parameter != index),
+        fades=tuple(fade for fade in state.fades if fade.place != place),
         moved_by=moved_by,
     )
 
@@ -150,9 +153,10 @@ def move(show: Show, state: ShowState) -> ShowState:
     lasting, faded = fades.step(state, bases)
     glides: list[Glide] = []
     adding: list[Glide] = []
-    moved = set(faded)
+    moved = {precedence.parameter_at(show, place) for place in faded}
     for item in state.glides:
-        bases[item.parameter], onward = _follow(show, item, bases[item.parameter])
+        place = precedence.place(show, item.parameter, HANDS)
+        bases[place], onward = _follow(show, item, bases[place])
         glides += onward
         moved.add(item.parameter)
     for item in state.adding:
@@ -163,7 +167,7 @@ def move(show: Show, state: ShowState) -> ShowState:
         total = 0.0
         for number in show.additions.get(index, ()):
             total += added[number]
-        levels[index] = clamp(index, bases[index] + total)
+        levels[index] = clamp(index, precedence.base(show, bases, index) + total)
     return replace(
         state,
         bases=tuple(bases),

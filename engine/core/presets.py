@@ -2,18 +2,19 @@
 
 from typing import Final
 
-from engine.core import fades
+from engine.core import fades, precedence
+from engine.core.fades import Way
 from engine.core.parameters import INDEX, PARAMETERS
 from engine.core.records import replace
 from engine.core.show import PRESET_NAME, Show
-from engine.core.state import PERFORMER, Mover, Preset, ShowState
+from engine.core.state import HANDS, Mover, Preset, ShowState
 from engine.core.units import TICKS_PER_SECOND
 
 MAX_STORED: Final = 64
 _LEFT_OUT: Final = {INDEX[name] for name in ("tempo", "morph.x", "morph.y")}  # they are no part of a picture
 
 
-def store(state: ShowState, name: str) -> ShowState:
+def store(show: Show, state: ShowState, name: str) -> ShowState:
     """Return the state with the present levels kept under a name, in place of those kept under it before.
 
     What routes of mode "add" put on top is left out: it comes on top again when the preset is recalled.
@@ -21,7 +22,8 @@ def store(state: ShowState, name: str) -> ShowState:
     kept = tuple(preset for preset in state.presets if preset.name != name)
     if not PRESET_NAME.fullmatch(name) or len(kept) >= MAX_STORED:
         return state
-    levels = tuple((n, state.bases[n]) for n in range(len(PARAMETERS)) if n not in _LEFT_OUT)
+    kept_numbers = (number for number in range(len(PARAMETERS)) if number not in _LEFT_OUT)
+    levels = tuple((number, precedence.base(show, state.bases, number)) for number in kept_numbers)
     return replace(state, presets=(*kept, Preset(name, levels)))
 
 
@@ -48,4 +50,5 @@ def recall(show: Show, state: ShowState, name: str, fade_s: float) -> ShowState:
     if not levels:
         return state
     ticks = min(max(fade_s, 0.0), 3600.0) * TICKS_PER_SECOND
-    return fades.begin(state, levels, ticks, "s", Mover(PERFORMER, f"preset {name}"))
+    ways = (Way(parameter, level, ticks, False, "s") for parameter, level in levels)
+    return fades.begin(show, state, ways, 0.0, Mover(HANDS, f"preset {name}"))

@@ -5,14 +5,19 @@ import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.core.parameters import INDEX, INSTRUMENTS, NETWORKS, PARAMETERS, level_named
+from engine.core.tracks import Track, track
 from engine.core.units import TICKS_PER_SECOND
 
 PRESET_NAME: Final = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,58}[^\x00-\x20\x7f])?")
+
+
+LEAST_STEP: Final = 0.001  # between the numbers of two cues
 
 
 class ShowError(ValueError):
@@ -133,6 +138,7 @@ class Blackout(_Table):
     """The blackout: the picture goes to black, whatever the levels are."""
 
     fade_s: float = Field(0.5, ge=0, le=60, description="to black, and back")
+    sound: bool = Field(False, description="the sound fades with the picture")
 
 
 class Safety(_Table):
@@ -252,13 +258,49 @@ def _span(cues: float | str) -> tuple[float, float]:
     return float(match[1]), float(match[2] or match[1])
 
 
-class Cue(_Table):
-    """A named set of levels, and how long it takes to reach them."""
+UNITS: Final = ("s", "beats", "bars")
+FADE_S: Final = 2.0  # of a cue that says nothing
 
-    number: float
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Beats = Annotated[float, Field(ge=0, le=100_000)]
+
+
+class CueFade(_Table):
+    """How one parameter fades in a cue, where it does so otherwise than the rest."""
+
+    s: Seconds | None = None
+    beats: Beats | None = None
+    bars: Beats | None = None
+    curve: Literal["linear", "exponential", "s"] | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if len(given := [unit for unit in UNITS if getattr(self, unit) is not None]) > 1:
+            raise ValueError(f"{' and '.join(given)}: one of them is enough")
+        return self
+
+
+class Cue(_Table):
+    """What changes at a GO, and how long that takes; what it leaves out stays as earlier cues set it."""
+
+    number: float = Field(description="may have decimals: 2.5 lies between 2 and 3")
     name: str = ""
-    fade_s: float = Field(2.0, ge=0, le=3600)
-    follow_s: float | None = Field(None, ge=0, le=86_400, description="GO by itself so long after this GO")
+    fade_s: Seconds | None = Field(None, description=f"over which its levels are reached; else {FADE_S:g} s")
+    fade_beats: Beats | None = None
+    fade_bars: Beats | None = None
+    curve: Literal["linear", "exponential", "s"] = Field("s", description="of its fades")
+    fades: dict[str, CueFade] = Field({}, description="by parameter, where one fades otherwise")
+    follow_s: Seconds | None = Field(None, description="the next cue goes so long after the fade has ended")
+    follow_beats: Beats | None = None
+    follow_bars: Beats | None = None
+    autofollow_s: Seconds | None = Field(None, description="the next cue goes so long after this GO")
+    autofollow_beats: Beats | None = None
+    autofollow_bars: Beats | None = None
+    snap: Literal["none", "beat", "bar"] = Field("none", description="its GO waits for the next one")
+    block: bool = Field(False, description="a whole scene: what it leaves out goes to where it begins")
+    asserts: bool = Field(
+        False, alias="assert", description="moves its whole look, and takes it from whoever holds it"
+    )
     generator: str | None = Field(None, description="a model that is to play from here, swapped in live")
     text: str | None = Field(
         None, max_length=100, description="beginning of a line to be written; empty: any"
@@ -267,6 +309,21 @@ class Cue(_Table):
 
     _choices_by_name = field_validator("levels", mode="before")(_choices_by_name)
     _levels_fit = field_validator("levels")(_levels_fit)
+
+    @field_validator("fades")
+    @classmethod
+    def _fades_exist(cls, fades: dict[str, CueFade]) -> dict[str, CueFade]:
+        for name in fades:
+            _parameter_name(name)
+        return fades
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        for keys in (("fade",), ("follow", "autofollow")):
+            names = [f"{key}_{unit}" for key in keys for unit in UNITS]
+            if len(given := [name for name in names if getattr(self, name) is not None]) > 1:
+                raise ValueError(f"{' and '.join(given)}: one of them is enough")
+        return self
 
 
 class Preset(_Table):
@@ -313,6 +370,9 @@ class Show(_Table):
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()
+    precedence: dict[str, Literal["LTP", "HTP", "performer", "cue", "hand"]] = Field(
+        {}, description="what wins when two things move one parameter; default: of those that are not named"
+    )
     preset: tuple[Preset, ...] = ()
 
     @field_validator("fps")
@@ -350,10 +410,20 @@ class Show(_Table):
 
     @model_validator(mode="after")
     def _cues_ascend(self) -> Self:
-        numbers = [cue.number for cue in self.cue]
-        if numbers != sorted(set(numbers)):
-            raise ValueError(f"cue numbers are to ascend, found {', '.join(f'{n:g}' for n in numbers)}")
+        for place, (before, after) in enumerate(pairwise(cue.number for cue in self.cue), 1):
+            if after - before < 0.9 * LEAST_STEP:
+                step = f" by {LEAST_STEP:g} or more" if after > before else ""
+                found = f"cue numbers are to ascend{step}, found {before:g}, {after:g}"
+                raise _Misplaced(found, "cue", place, "number")
         return self
+
+    @field_validator("precedence")
+    @classmethod
+    def _precedence_exists(cls, precedence: dict[str, Any]) -> dict[str, Any]:
+        for name, wins in precedence.items():
+            if name != "default" and PARAMETERS[INDEX[_parameter_name(name)]].choices and wins == "HTP":
+                raise ValueError(f"{name} = 'HTP': of two choices none is the higher; take 'LTP'")
+        return precedence
 
     @model_validator(mode="after")
     def _presets_differ(self) -> Self:
@@ -383,12 +453,51 @@ class Show(_Table):
         """The numbers of the routes that add in some cues only."""
         return tuple(n for n, route in enumerate(self.route) if route.cues and route.mode == "add")
 
+    @cached_property
+    def tracks(self) -> dict[int, Track[float]]:
+        """What the cue list makes of each parameter that it moves, by the parameter's number."""
+        sets: dict[int, list[tuple[int, float]]] = {}
+        for cue in self.cue:
+            sets.update((INDEX[name], []) for name in cue.levels if INDEX[name] not in sets)
+        for place, cue in enumerate(self.cue):
+            levels = {INDEX[name]: level for name, level in cue.levels.items()}
+            for index in sets if cue.block else levels:
+                sets[index].append((place, levels.get(index, begins(self, index))))
+        return {index: track(begins(self, index), sets[index]) for index in sorted(sets)}
+
+    @cached_property
+    def generators(self) -> Track[str]:
+        """Which generator the cue list has playing, where any cue names one."""
+        some = any(cue.generator for cue in self.cue)
+        names = (cue.generator or (self.generator if cue.block and some else None) for cue in self.cue)
+        return track(self.generator, ((place, name) for place, name in enumerate(names) if name))
+
+    @cached_property
+    def precedences(self) -> tuple[str, ...]:
+        """What wins, for each parameter."""
+        default = self.precedence.get("default", "LTP")
+        return tuple(
+            self.precedence.get(parameter.name, "LTP" if parameter.choices and default == "HTP" else default)
+            for parameter in PARAMETERS
+        )
+
+    @cached_property
+    def highest(self) -> dict[int, int]:
+        """The parameters under HTP, each with the place of the performer's own base of it."""
+        numbers = [number for number, wins in enumerate(self.precedences) if wins == "HTP"]
+        return {number: len(PARAMETERS) + place for place, number in enumerate(numbers)}
+
 
 @dataclass(frozen=True, eq=False)
 class Listening:
     """The patterns of sources that a show listens to; compared by identity, so that it is a quick key."""
 
     routes: tuple[str, ...]
+
+
+def begins(show: Show, parameter: int) -> float:
+    """Return the level at which a parameter begins."""
+    return show.tempo.bpm if parameter == INDEX["tempo"] else PARAMETERS[parameter].default
 
 
 def parse(text: str, name: str) -> Show:

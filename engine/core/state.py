@@ -6,13 +6,15 @@ from hashlib import blake2b
 from engine.core.events import PhraseNote
 from engine.core.jobs import Ask, Heard, SoundEvent, Write
 from engine.core.parameters import PARAMETERS
-from engine.core.show import Show
+from engine.core.show import Show, begins
 
 PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
 PICTURE = "picture"  # the source of projected pictures
 AUDIO = "audio"  # the source of what a sound input hears
 STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, or can't be had
+
+HANDS, GO, FOLLOW = "hands", "go", "follow"  # the kinds of what moves a parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,13 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Fade:
-    """A base level on its way from `start` to `end` along a curve.
+    """The base at `place` in the state's bases, on its way from `start` to `end` along a curve.
 
     It takes `length` from `since` on, in ticks, or in beats played (see ShowState) where `in_beats` says so.
     While it is `held`, `since` is how far it has come.
     """
 
-    parameter: int
+    place: int
     start: float
     end: float
     curve: str
@@ -85,10 +87,37 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """What moved a parameter last: of a kind ("performer", "go" or "follow"; "" nobody yet), and by name."""
+    """What moved a parameter last: of a kind (HANDS, GO or FOLLOW; "" nobody yet), and by name."""
 
     kind: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the present cue runs: since when, in ticks and in beats played, and how long its fades take.
+
+    The next cue goes by itself after `follow` ticks, or beats where `in_beats` says so (None: it does not),
+    counted from the end of the fades where `after_fades` says so. While the show is held, `tick` and `beats`
+    are how far the cue has come.
+    """
+
+    tick: int = 0
+    beats: float = 0.0
+    fade_ticks: float = 0.0
+    fade_beats: float = 0.0
+    follow: float | None = None
+    in_beats: bool = False
+    after_fades: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A cue that waits for the next beat or bar: its place in the list, who asked, and during which."""
+
+    cue: int
+    kind: str
+    number: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +291,16 @@ class ShowState:
     """Everything that decides what is seen and heard from here on.
 
     `tick` counts the ticks that are complete. `bases` are the parameters' levels as cues and inputs set
-    them, in the order of PARAMETERS; `added` is what each route adds now (0 where its mode is "set");
-    `levels` are the results; `moved_by` tells what moved each base last. `glides` are the bases on their
-    way, `adding` the additions, `touches` what came through each route last. `beats` counts the beats
-    played, `beat` is where the transport stood at the last control step. `presets` are those stored while
-    playing. While the show is `held`, fades and follows stand. `hands` are the performer's and the
-    musician's, `tonality` is the performer's. `faults` counts events that could not be received. A sound
-    event names a lane by its place in `lanes`. `sounds`, `heard` and `writes` are the jobs of the present
-    tick.
+    them, in the order of PARAMETERS, and after them the performer's own of those under HTP; `added` is what
+    each route adds now (0 where its mode is "set"); `levels` are the results; `moved_by` tells what moved
+    each last. `fades` and `glides` are the bases on their way, `adding` the additions, `touches` what came
+    through each route last. `cue` is the place in the list of the cue that runs (-1: none yet), `run` how it
+    does, `standby` the one that waits for its beat; while the show is `held`, fades and follows stand.
+    `beats` counts the beats played, `beat` is where the transport stood at the last control step. `presets`
+    are those stored while playing. `hands` are the performer's and the musician's, `tonality` is the
+    performer's. `faults` counts events that could not be received. A sound event names a lane by its place
+    in `lanes`.
+    `sounds`, `heard` and `writes` are the jobs of the present tick.
     """
 
     tick: int
@@ -290,9 +321,10 @@ class ShowState:
     tonality: Tonality
     lines: Lines
     cue: int
-    follow_tick: int
     live_tick: int
     cast: Cast
+    run: Run = Run()
+    standby: Standby | None = None
     moved_by: tuple[Mover, ...] = (Mover("", ""),) * len(PARAMETERS)
     beats: float = 0.0
     beat: float = 0.0
@@ -316,13 +348,12 @@ DIRECT = -1  # in the place of a route's number: no route at all
 
 def initial(show: Show) -> ShowState:
     """Return the state before the first tick."""
-    bases = tuple(
-        show.tempo.bpm if parameter.name == "tempo" else parameter.default for parameter in PARAMETERS
-    )
+    levels = tuple(begins(show, index) for index in range(len(PARAMETERS)))
+    bases = (*levels, *(PARAMETERS[index].minimum for index in show.highest))
     routes = len(show.route)
     return ShowState(
-        tick=0, bases=bases, levels=bases, added=(0.0,) * routes, adding=(), touches=(Touch(),) * routes,
+        tick=0, bases=bases, levels=levels, added=(0.0,) * routes, adding=(), touches=(Touch(),) * routes,
         fades=(), glides=(), keys=(), lanes=(), transport=Transport(True, show.tempo.bpm, 0, 0.0),
         walk=Walk(), strobe=Strobe(), musician=Musician(), hands=(Hand(), Hand()), tonality=Tonality(),
-        lines=Lines(), cue=-1, follow_tick=NEVER, live_tick=NEVER, cast=Cast(show.generator),
+        lines=Lines(), cue=-1, live_tick=NEVER, cast=Cast(show.generator),
     )  # fmt: skip

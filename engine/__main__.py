@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from engine.io.window import Presenter
     from engine.recording import Recording
     from engine.session import Session, Stage
+    from engine.web.guard import Role
+    from engine.workers.web import WebConfig
 
 # Heavy imports stand inside the commands that need them: a worker process imports this module too, and
 # the first picture is to be on the screen within three seconds of the command.
@@ -240,6 +242,7 @@ def play(arguments: argparse.Namespace) -> int:
     stage = Stage(
         provider=arguments.provider, seconds=seconds, recording=recording, performer=performer,
         started_us=started_us, health_port=arguments.health, marked=arguments.marker,
+        page=_page(show, path) if show.web.enabled and not arguments.no_web else None,
     )  # fmt: skip
     if arguments.keep:
         prune(folder, SUFFIX, arguments.keep - 1)
@@ -253,6 +256,28 @@ def play(arguments: argparse.Namespace) -> int:
         print(f"no screen: rendering what was played to {film}", flush=True)
         _render(_read(str(recording)), film, (1280, 720), show.fps, "good", arguments.provider)
     return _BROKEN if session.broken else 0
+
+
+def _page(show: Any, path: Path) -> "WebConfig":
+    """Return where the page is served, and say so; other machines get in by a token of this run."""
+    import secrets
+
+    from engine.library import generators
+    from engine.web.guard import is_loopback
+    from engine.workers.web import WebConfig
+
+    host, port = show.web.listen.rsplit(":", 1)
+    roles: tuple[Role, ...] = () if is_loopback(host) else ("full", "view")
+    tokens = tuple((secrets.token_urlsafe(16), role) for role in roles)
+    config = WebConfig(host, int(port), show.web.hosts, tokens, path.name, tuple(generators()))
+    if not tokens:
+        print(f"page: http://{host}:{port}", flush=True)
+        return config
+    from engine.web.address import qr_text, url
+
+    full, view = (url(config, config.port, token) for token, _ in tokens)
+    print(f"{qr_text(full)}page: {full}\nfor those who may only look on: {view}", flush=True)
+    return config
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -580,6 +605,7 @@ def _parser() -> argparse.ArgumentParser:
         help="fullscreen, until told to stop; without a screen it ends with status 3, to be tried again",
     )
     live.add_argument("--health", type=_whole, metavar="PORT", help="answer GET /healthz on 127.0.0.1")
+    live.add_argument("--no-web", action="store_true", help="serve no page")
     live.add_argument("--keep", type=_whole, metavar="N", help="delete all but the N newest recordings")
     live.add_argument("--marker", action="store_true", help="a code in each frame tells which it is")
 

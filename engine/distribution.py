@@ -1,5 +1,8 @@
 """A histogram that takes any number of measurements in a fixed amount of memory."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -30,6 +33,12 @@ class Distribution:
             return None
         rank = int(np.searchsorted(np.cumsum(self._counts), share * self.count))
         return float(min((rank + 1) * self.BIN_MS, self.max_ms))
+
+    def histogram(self, edges_ms: Sequence[float]) -> tuple[int, ...]:
+        """Return how many magnitudes lie up to each edge, above the one before; the last is of all above."""
+        upto = np.cumsum(self._counts)
+        sums = [int(upto[min(round(edge / self.BIN_MS), self.BINS + 1) - 1]) for edge in edges_ms]
+        return tuple(b - a for a, b in pairwise((0, *sums, self.count)))
 
     def summary(self) -> dict[str, float | int | None]:
         """Return p50, p99, p999 and max in ms, the mean with its sign, and the count."""

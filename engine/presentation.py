@@ -49,6 +49,7 @@ class Presentation:
         self._answered: list[int] = []  # stamps of the inputs that the next swap answers
         self.answered = 0
         self.hud: Callable[[], tuple[str, ...]] = lambda: ()
+        self.seen: Callable[[Frame | None, int], None] = lambda frame, held: None  # after each swap
         self.due = self.shown = self.late = self.held = 0
         self.first_shown_us: float | None = None
         self.frame_deviation, self.input_deviation = Distribution(), Distribution()
@@ -77,6 +78,7 @@ class Presentation:
             shown_us = self._presenter.flip()
             fresh = fresh and shown_us - due_us < 1e6 / show.fps
             self._count(fresh, newer, shown_us, due_us)
+            self.seen(frame, held)
             last_tick = frame.tick if frame is not None else last_tick
             tick += show.frame_ticks
             tick += self._skip(tick, self._after_core(shown_us))

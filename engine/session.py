@@ -40,7 +40,8 @@ from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
 from engine.vitals import Vitals
-from engine.workers import audio, health, musician, picture, poet, sound
+from engine.web.desk import Desk
+from engine.workers import audio, health, musician, picture, poet, sound, web
 from engine.workers.links import (
     AudioLink,
     GeneratorLink,
@@ -56,6 +57,7 @@ from engine.workers.links import (
     sound_link,
     unpack_projection,
     unpack_text,
+    web_link,
 )
 from engine.workers.shared import Ring
 from engine.workers.supervisor import Worker, await_trouble
@@ -126,6 +128,7 @@ class Stage:
     started_us: float = 0.0  # when the command was given
     health_port: int | None = None  # of GET /healthz on the loopback
     marked: bool = False  # whether each frame carries its marker
+    page: web.WebConfig | None = None  # if there is to be one
 
 
 class Session:
@@ -162,6 +165,8 @@ class Session:
         self.presentation = Presentation(
             show, self.clock, self.casting.newest, presenter, self.inbox, stage.marked
         )
+        if self.desk:
+            self.presentation.seen = self.desk.seen
         self.hud: tuple[str, ...] = ()
         self.presentation.hud = lambda: self.hud
         self._open_devices()
@@ -207,6 +212,11 @@ class Session:
         if stage.health_port is not None:
             told = (self.vitals.board, stage.health_port)
             self._others.append(Worker("health", health.run, told, self.vitals.board, nice=10))
+        self.desk: Desk | None = None
+        if stage.page:
+            link = web_link()
+            self.desk = Desk(link)
+            self._others.append(Worker("web", web.run, (link, stage.page), link.board, web.NICE))
         for worker in self._others:
             worker.start()
 
@@ -255,6 +265,8 @@ class Session:
             helpers.append(Thread(target=self._hear, args=(self.audio,), name="audio", daemon=True))
         if self.show.text and not self.stage.replay:
             helpers.append(Thread(target=self._lines, name="lines", daemon=True))
+        if self.desk:
+            helpers.append(Thread(target=self.desk.run, args=(self,), name="desk", daemon=True))
         try:
             if self.stage.replay:
                 self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
@@ -344,6 +356,8 @@ class Session:
             while True:
                 for event in self.source.due(state.tick):
                     state = receive(show, state, event)
+                    if self.desk:
+                        self.desk.heard(event)
                     if isinstance(event.body, Enter | Refuse):
                         self._cast(event.tick, event.body)
                     elif event.source != MUSICIAN:
@@ -531,6 +545,9 @@ class Session:
             self._look_through(self.picture)
         for record in self.audio.says.pop_all() if self.audio else ():
             self._warn(unpack_text(record))
+        if self.desk:
+            for problem in self.desk.troubles():
+                self._warn(problem)
         self.vitals.look(self)
         self.hud = hud.lines(self)
         if self._report_asked.is_set():

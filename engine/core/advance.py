@@ -184,6 +184,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Phrase: lambda show, state, event, body: plan.take_phrase(state, body),
     events.Answers: lambda show, state, event, body: duet.take_answers(state, body),
     events.Line: lambda show, state, event, body: text.take(state, body),
+    events.Mark: lambda show, state, event, body: state,
     events.LinkBeat: lambda show, state, event, body: transport.link(
         state, event.sample, body.beat, body.bpm
     ),

@@ -263,11 +263,19 @@ class Projection:
     levels: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A take begins (`begins` 1) or ends (0) here; it moves nothing."""
+
+    name: str
+    begins: int
+
+
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | GoTo | Hold | Blackout
     | Store | Recall | Release | Phrase | Answers | Line | LinkBeat | AudioBeat | Swap | Enter | Refuse
-    | Projection
+    | Projection | Mark
 )  # fmt: skip
 
 
@@ -357,6 +365,7 @@ _RANGES = {  # of the fields that have one
     "step": (0.0, 1e6),
     "cue": (-1e9, 1e9),
     "fade_s": (0.0, 3600.0),
+    "begins": (0, 1),
 }
 
 

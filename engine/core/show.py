@@ -71,6 +71,11 @@ def _levels_fit(levels: dict[str, float]) -> dict[str, float]:
 
 
 _CHOICES_TOO: Final[dict[str, Any]] = {"additionalProperties": {"type": ["number", "string"]}}
+def _address(address: str) -> str:
+    match = re.fullmatch(r"[^\s:]+:(\d{1,5})", address)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise ValueError(f"{address!r} is no host:port, as in 127.0.0.1:9000")
+    return address
 
 
 class Part(_Table):
@@ -121,10 +126,26 @@ class Osc(_Table):
         if value == "none":
             return None
         for address in [value] if isinstance(value, str) else value or ():
-            match = re.fullmatch(r"[^\s:]+:(\d{1,5})", address)
-            if not match or not 0 < int(match[1]) < 65536:
-                raise ValueError(f"{address!r} is no host:port, as in 127.0.0.1:9000")
+            _address(address)
         return value
+
+
+class Web(_Table):
+    """The page that the show is played from."""
+
+    enabled: bool = True
+    listen: str = Field("127.0.0.1:8770", description="host:port; other machines reach 0.0.0.0:8770")
+    hosts: tuple[str, ...] = Field((), description="names by which other machines know this one")
+
+    _listen_at = field_validator("listen")(_address)
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", host):
+                raise ValueError(f"{host!r} is no host's name, as in stage.local")
+        return hosts
 
 
 class Midi(_Table):
@@ -361,6 +382,7 @@ class Show(_Table):
     sound: Sound = Sound()
     tempo: Tempo = Tempo()
     osc: Osc = Osc()
+    web: Web = Web()
     midi: Midi = Midi()
     blackout: Blackout = Blackout()
     safety: Safety = Safety()

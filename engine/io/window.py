@@ -292,6 +292,7 @@ class Window:
             import cv2
 
             from engine.render.caption import write
+            from engine.render.scale import cover
 
             view = surface.get_view("2")  # (width, height) of 32 bits, no copy
             target = np.asarray(view).T[..., None].view(np.uint8)  # (height, width, 4)
@@ -299,7 +300,7 @@ class Window:
             pixels = cv2.cvtColor(frame.pixels, order)
             if frame.raw:  # made for shaders that are gone: until others come, dark must still be dark
                 pixels = cv2.convertScaleAbs(pixels, alpha=1.0 - frame.effects[_BLACKOUT])
-            _cover(pixels, held, target)
+            cover(pixels, held, target)
             if self._caption:
                 write(target, self._caption)
             del target, view  # the surface is locked while they live
@@ -484,27 +485,6 @@ class Window:
             self._leave_display()
             self._pygame.joystick.quit()
         self.closed = True
-
-
-def _cover(pixels: NDArray[Any], held: int, target: NDArray[np.uint8]) -> None:
-    """Fill `target` (height, width, 4) with a picture (h, w, 4), enlarged a little more if it is held."""
-    import cv2
-
-    from engine.render.effects import held_zoom
-    from engine.render.scale import fit
-
-    height, width = target.shape[:2]
-    if held == 0:
-        fit(pixels, width, height, target)
-        return
-    scale = max(width / pixels.shape[1], height / pixels.shape[0]) * held_zoom(held)
-    across = (width - 1 - scale * (pixels.shape[1] - 1)) / 2
-    down = (height - 1 - scale * (pixels.shape[0] - 1)) / 2
-    warp = np.array([[scale, 0.0, across], [0.0, scale, down]])
-    # Bilinear: 2.5 ms at 1280 x 720, cubic 20; and what moves needs no fine detail.
-    cv2.warpAffine(
-        pixels, warp, (width, height), dst=target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
 
 
 def _marker(mark: tuple[int, int]) -> NDArray[np.uint8]:

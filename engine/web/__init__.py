@@ -1,0 +1,1 @@
+"""The web page: what it is told, what it may ask, and who is let in."""

@@ -1,0 +1,134 @@
+"""The main process's end of the web page: what it tells, and how what is asked comes in."""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from engine.clock import monotonic_us
+from engine.core import presets
+from engine.core.events import Control, Event, Mark, Refuse, decode
+from engine.core.show import Show
+from engine.core.state import Preset, ShowState
+from engine.web import view
+from engine.web.protocol import SOURCE
+from engine.workers.links import WebLink, unpack_text
+from engine.workers.shared import Frame
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+_LEVELS_US: Final = 1e6 / 30.0
+_STATE_US: Final = 1e6 / 10.0
+_IDLE_S: Final = 0.2
+_KEPT_INPUTS: Final = 512
+
+
+# While no page is open this costs five looks a second at one number. While one is, it costs at most 30 packed
+# records of levels and ten of the state a second, however many pages there are: the web process tells each
+# of them what is new to it.
+class Desk:
+    """Tells the web process what there is to see, and brings what pages ask in through the front door.
+
+    `run` is a thread's; `heard` is called by the core's for each event, `seen` by the presenter's after each
+    frame.
+    """
+
+    def __init__(self, link: WebLink) -> None:
+        self._link = link
+        self._told: tuple[Show, tuple[Preset, ...]] | None = None
+        self._revision = 0
+        self._levels_us = self._state_us = self._seen_us = 0.0
+        self._frame = 0
+        self._inputs: dict[str, tuple[float, int]] = {}  # value and tick by address, the latest last
+        self._take: tuple[str, int] | None = None
+        self._refused = ""
+
+    # The core's thread.
+
+    def heard(self, event: Event) -> None:
+        """Remember what an event says to people."""
+        body = event.body
+        if isinstance(body, Control) and event.source != SOURCE:
+            self._inputs.pop(body.address, None)
+            self._inputs[body.address] = (body.value, event.tick)
+            if len(self._inputs) > _KEPT_INPUTS:
+                del self._inputs[next(iter(self._inputs))]
+        elif isinstance(body, Mark):
+            self._take = (body.name, event.tick) if body.begins else None
+        elif isinstance(body, Refuse):
+            self._refused = f"{body.generator}: {body.reason}"
+
+    # The presenter's thread.
+
+    def seen(self, frame: Frame | None, held: int) -> None:
+        """Copy the picture that is on the screen, if a page wants one."""
+        board, now_us = self._link.board, monotonic_us()
+        wanted = now_us < board["look_until_us"] and now_us >= self._seen_us + board["look_every_us"]
+        if frame is None or not wanted:
+            return
+        self._seen_us = now_us
+        store = self._link.frames
+        step = max(-(-frame.pixels.shape[0] // store.height), -(-frame.pixels.shape[1] // store.width))
+        self._frame += 1
+        board["held"] = held
+        store.write(self._frame, self._frame, frame.pixels[::step, ::step], int(now_us), 0, False, ())
+
+    # A thread of its own.
+
+    def run(self, session: "Session") -> None:
+        """Tell and bring in until the session stops."""
+        while not session.stop.is_set():
+            self._link.events.wait(self._pause_s())
+            self._bring_in(session)
+            if self._link.board["clients"]:
+                self._tell(session)
+
+    def _pause_s(self) -> float:
+        if not self._link.board["clients"]:
+            return _IDLE_S
+        next_us = min(self._levels_us + _LEVELS_US, self._state_us + _STATE_US)
+        return max(next_us - monotonic_us(), 0.0) / 1e6
+
+    def _bring_in(self, session: "Session") -> None:
+        for us, data in self._link.events.pop_all():
+            body = decode(json.loads(data.rstrip(b"\0")))
+            session.inbox.put(session.clock.sample_at(us), SOURCE, body)
+
+    def _tell(self, session: "Session") -> None:
+        link, state, now_us = self._link, session.state, monotonic_us()
+        if self._told != (session.show, state.presets):
+            self._tell_show(session.show, state)
+        if now_us >= self._levels_us + _LEVELS_US:
+            self._levels_us = now_us
+            link.levels.write(view.pack_levels(state))
+        if now_us >= self._state_us + _STATE_US:
+            self._state_us = now_us
+            told = view.state(session.show, state, self._counters(session))
+            link.state.write(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode())
+
+    def _tell_show(self, show: Show, state: ShowState) -> None:
+        self._told = (show, state.presets)
+        self._revision += 1
+        told = {
+            "revision": self._revision,
+            "presets": presets.names(show, state),
+            "show": show.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        }
+        self._link.show.write(json.dumps(told, ensure_ascii=False).encode())
+
+    def _counters(self, session: "Session") -> view.Counters:
+        seen, sound, recorder = session.presentation, session.sound.board, session.recorder
+        latest = list(reversed(list(self._inputs.items())[-view.MAX_INPUTS :]))
+        return view.Counters(
+            due=seen.due, shown=seen.shown, late=seen.late, held=seen.held,
+            underruns=int(sound["underruns"]), dropped=session.source.dropped,
+            peaks=(sound["peak"], sound["peak"]), latency=seen.frame_deviation.histogram(view.EDGES_MS),
+            inputs=[(address, value, tick) for address, (value, tick) in latest],
+            refused=self._refused, recording=str(recorder.path) if recorder else None, take=self._take,
+            warnings=session.warnings,
+        )  # fmt: skip
+
+    def troubles(self) -> Iterable[str]:
+        """Return what the web process has to say, for people."""
+        return [unpack_text(record) for record in self._link.says.pop_all()]
+

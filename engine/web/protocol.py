@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.core.events import Back, Blackout, Body, Control, Go, GoTo, Hold, Recall, Store, Swap, Tap
 from engine.core.parameters import INDEX, level_named
-from engine.core.patch import DIRECT
+from engine.core.patch import OWN_ADDRESS
 from engine.core.show import PRESET_NAME
 
 SOURCE: Final = "web"
@@ -129,7 +129,7 @@ def body(message: Any, there: Known) -> Body:
         case Act(do=name) if name in _ACTS:
             return _ACTS[name]
         case Set(parameter=name, value=value):
-            return Control(f"{DIRECT}{known(name, INDEX, 'parameter')}", level(name, value))
+            return Control(f"{OWN_ADDRESS}{known(name, INDEX, 'parameter')}", level(name, value))
         case Goto(number=number):
             return GoTo(known(number, there.cues, "cue"))
         case Switch(do=name, on=on):

@@ -236,7 +236,7 @@ def test_a_midi_port_goes_in_the_middle_of_a_note_and_of_an_nrpn() -> None:
 @contextmanager
 def performance(folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Play by the command, in a process group of its own."""
-    command = [sys.executable, "-m", "engine", "play", "--headless", "--device", "none"]
+    command = [sys.executable, "-m", "engine", "play", "--headless", "--no-web", "--device", "none"]
     process = subprocess.Popen(
         [*command, "--recordings", str(folder), *map(str, arguments)], cwd=ROOT, env=BARE, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,

@@ -34,6 +34,7 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
             "play",
             "shows/first_light.toml",
             "--headless",
+            "--no-web",
             "--device",
             "none",
             "--recordings",

@@ -107,7 +107,7 @@ def perform(
         "levels = { hue = 90.0 }\n"
     )
     bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "engine", "play", show, "--headless", "--device", "none"]
+    command = [sys.executable, "-m", "engine", "play", show, "--headless", "--no-web", "--device", "none"]
     command += ["--generator", generator, "--recordings", folder, "--report", folder / "report.json"]
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,

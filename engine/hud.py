@@ -2,15 +2,19 @@
 
 from typing import TYPE_CHECKING
 
+from engine.core import cues
 from engine.core.events import Refuse
-from engine.core.parameters import INDEX, KEYS, MODES
-from engine.core.state import ShowState
+from engine.core.parameters import INDEX, KEYS, MODES, PARAMETERS
+from engine.core.show import Show
+from engine.core.state import HANDS, ShowState
 from engine.core.units import TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.workers.links import DEVICE_KINDS
 
 if TYPE_CHECKING:
     from engine.session import Session
+
+_SHOWN = 4  # parameters that hands have moved
 
 
 def _p99(distribution: Distribution) -> str:
@@ -29,6 +33,25 @@ def _cast(session: "Session") -> str:
     return line
 
 
+def cue_line(show: Show, state: ShowState) -> str:
+    """Return the line of the cue list: the present cue and the next, and what keeps them; what hands hold."""
+
+    def named(index: int) -> str:
+        cue = show.cue[index] if 0 <= index < len(show.cue) else None
+        return f"{cue.number:g} {cue.name}".strip() if cue else "-"
+
+    line = f"cue {named(state.cue)}   next {named(cues.upcoming(show, state))}"
+    if state.standby:
+        line += f" on the {show.cue[state.standby.cue].snap}"
+    if (share := cues.fading(state)) < 1.0:
+        line += f"   fading {100 * share:.0f} %"
+    line += "   HELD" * state.held + "   DARK" * (state.dark.end > 0.0)
+    movers = zip(PARAMETERS, state.moved_by, strict=True)
+    by_hand = [f"{parameter.name} {mover.name}" for parameter, mover in movers if mover.kind == HANDS]
+    more = f" and {len(by_hand) - _SHOWN} more" if len(by_hand) > _SHOWN else ""
+    return line + (f"   by hand: {', '.join(by_hand[:_SHOWN])}{more}" if by_hand else "")
+
+
 def _musician(state: ShowState) -> str:
     """Return the line of the musician: how it plays, in which key, and how far its plan reaches."""
     musician, tonality = state.musician, state.tonality
@@ -43,11 +66,10 @@ def lines(session: "Session") -> tuple[str, ...]:
     """Return the lines for the present state."""
     show, state, seen = session.show, session.state, session.presentation
     sound, generator = session.sound.board, session.generator.board
-    cue = show.cue[state.cue] if state.cue >= 0 else None
     ports = ", ".join(session.midi.ports()) or "none"
     return (
-        f"{show.title}   cue {f'{cue.number:g} {cue.name}' if cue else '-'}"
-        f"   {state.transport.bpm:.0f} bpm   psi {state.levels[INDEX['psi']]:.2f}",
+        f"{show.title}   {state.transport.bpm:.0f} bpm   psi {state.levels[INDEX['psi']]:.2f}",
+        *((cue_line(show, state),) if show.cue else ()),
         f"picture {show.picture_ms:.0f} ms   late {seen.late} of {seen.due}   held {seen.held}"
         f"   p99 {_p99(seen.frame_deviation)}   {generator['inference_us'] / 1000:.1f} ms a frame"
         f"   rung {generator['rung']:.0f}",

@@ -331,6 +331,7 @@ BUSY = musical(
         {"from": "/x", "to": "psi"},
         {"from": "/notes/*", "to": "hue", "mode": "add"},
         {"from": "/beat", "to": "bloom", "curve": "s"},
+        {"from": "/y", "to": "morph.x"},
     ],
     cue=[
         {"number": 1, "fade_s": 0.3, "follow_s": 0.2, "levels": {"psi": 0.2, "class": 1.5}},
@@ -339,7 +340,11 @@ BUSY = musical(
     ],
     precedence={"psi": "HTP", "hue": "hand"},
     blackout={"fade_s": 0.2, "sound": True},
-    preset=[{"name": "theirs", "levels": {"hue": 90.0, "musician.mode": "duet"}}],
+    morph={"corners": ["theirs", "theirs", "mine", "mine"]},
+    preset=[
+        {"name": "mine", "levels": {"psi": 1.0}},
+        {"name": "theirs", "levels": {"hue": 90.0, "musician.mode": "duet"}},
+    ],
 )
 
 

@@ -3,12 +3,13 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import cues, fades, presets
+from engine.core import cues, fades, precedence, presets
 from engine.core import events as ev
 from engine.core.advance import advance
 from engine.core.curves import CURVES
@@ -17,8 +18,9 @@ from engine.core.jobs import SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import EFFECTS, INDEX
 from engine.core.show import Show, ShowError, parse
-from engine.core.state import ShowState, initial
+from engine.core.state import ShowState, Standby, initial
 from engine.core.text import caption
+from engine.hud import cue_line
 
 BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 
@@ -364,6 +366,107 @@ def test_the_generator_tracks_too_and_fades_in_as_long_as_the_cue() -> None:
     assert [states[tick].cast.wanted_ticks for tick in (10, 90)] == [0, 120]
 
 
+PADS = [
+    {"name": "sw", "levels": {"psi": 0.2, "hue": -90, "musician.mode": "continue"}},
+    {"name": "se", "levels": {"psi": 0.4, "hue": 90, "musician.mode": "duet"}},
+    {"name": "nw", "levels": {"psi": 1.0, "hue": 0, "musician.mode": "solo"}},
+    {"name": "ne", "levels": {"psi": 1.4, "bloom": 2.0, "morph.x": 0.1}},
+]
+PAD = show(preset=PADS, morph={"corners": ["sw", "se", "nw", "ne"]})
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_morph_pad_mixes_its_four_presets_by_their_nearness(x: float, y: float) -> None:
+    state = run(PAD, 8, {0: [control("morph.x", x), control("morph.y", y)]})[-1]
+    moved = level(state, "morph.x") != 0.5 or level(state, "morph.y") != 0.5
+    low, high = 0.2 + 0.2 * x, 1.0 + 0.4 * x
+    assert level(state, "psi") == pytest.approx(low + (high - low) * y if moved else 0.7)
+    assert level(state, "bloom") == pytest.approx(2.0 * x * y if moved else 0.0)  # 0 where no corner names it
+    near = [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]
+    assert level(state, "musician.mode") in (0.0, 3.0, 5.0)
+    if moved and max(near) > 0.5:
+        assert level(state, "musician.mode") == [0.0, 3.0, 5.0, 0.0][near.index(max(near))]
+
+
+def test_a_corner_of_the_pad_is_its_preset_and_a_pad_at_rest_holds_nothing() -> None:
+    to_corner = [control("morph.x", 1.0), control("morph.y", 0.0)]
+    happened = {0: to_corner, 16: control("psi", 0.9), 64: control("morph.y", 0.5)}
+    states = run(PAD, 80, happened)
+    assert [level(states[8], name) for name in ("psi", "hue", "musician.mode")] == [0.4, 90.0, 3.0]
+    assert mover(states[8], "hue") == "morph"
+    assert {level(state, "psi") for state in states[23:64]} == {0.9}
+    assert level(states[-1], "psi") == pytest.approx((0.4 + 1.4) / 2)
+
+
+def test_the_pad_takes_what_is_stored_and_ranks_as_what_moves_it() -> None:
+    cues_ = [cue(1, levels={"psi": 0.3}), cue(2, fade_s=0.5, levels={"morph.x": 1.0, "morph.y": 0.0})]
+    a_show = show(
+        preset=PADS, morph={"corners": ["sw", "se", "nw", "ne"]}, cue=cues_, precedence={"psi": "performer"}
+    )
+    stored = [control("psi", 1.2), control("hue", 33.0)]
+    states = run(a_show, 300, {0: stored, 8: ev.Store("se"), 16: ev.Go(), 32: ev.Go()})
+    assert level(states[-1], "hue") == pytest.approx(33.0)
+    assert (level(states[-1], "psi"), mover(states[-1], "psi")) == (1.2, "console"), "a cue moved the pad"
+    states = run(a_show, 40, {0: stored, 16: [control("morph.x", 0.0), control("morph.y", 1.0)]})
+    assert (level(states[-1], "psi"), mover(states[-1], "psi")) == (1.0, "morph")
+
+
+def test_a_negative_value_turns_hold_and_blackout_round() -> None:
+    states = run(show(), 40, {0: ev.Hold(-1), 10: ev.Hold(-1), 20: ev.Blackout(-1), 30: ev.Blackout(-1)})
+    assert [states[tick].held for tick in (5, 15)] == [True, False]
+    assert [states[tick].dark.end for tick in (15, 25, 35)] == [0.0, 1.0, 0.0]
+
+
+def test_the_display_tells_of_cues_and_hands() -> None:
+    cues_ = [cue(1, name="Dawn", fade_s=1, levels={"psi": 1}), cue(2.5, snap="bar"), cue(3)]
+    a_show = show(cue=cues_)
+    happened = {0: ev.Go(), 30: control("hue", 9), 60: ev.Go(), 120: ev.Hold(1), 130: ev.Blackout(1)}
+    states = run(a_show, 140, happened)
+    assert cue_line(a_show, initial(a_show)) == "cue -   next 1 Dawn"
+    assert cue_line(a_show, states[23]) == "cue 1 Dawn   next 2.5   fading 10 %"
+    line = "cue 1 Dawn   next 2.5 on the bar   fading 50 %   HELD   DARK   by hand: hue console"
+    assert cue_line(a_show, states[-1]) == line
+
+
+def revised(before: Show, after: Show, state: ShowState) -> ShowState:
+    for part in (cues.revise, precedence.revise):
+        state = part(before, after, state)
+    return presets.revise(after, state)
+
+
+def test_a_revised_list_goes_on_at_the_same_cue_with_what_has_changed() -> None:
+    before = show(cue=[cue(1, levels={"psi": 0.2}), cue(2, fade_s=1, follow_s=1, levels={"hue": 30})])
+    state = run(before, 300, {0: ev.Go(), 60: ev.Go()})[-1]
+    new = cue(2, fade_s=1, follow_s=2, levels={"hue": 40})
+    after = show(cue=[cue(0.5, levels={"bloom": 1}), cue(1, levels={"psi": 0.3}), new, cue(3)])
+    state = revised(before, after, state)
+    assert state.cue == 2
+    places = []
+    for _ in range(600):
+        state = advance(after, state, [])
+        places.append(state.cue)
+    assert places.index(3) == 60 + 3 * 240 - 300
+    assert [level(state, name) for name in ("psi", "hue", "bloom")] == [0.3, 40, 1]
+    gone = revised(after, show(cue=[cue(2.5), cue(4)]), replace(state, standby=Standby(3, "go", 0.0)))
+    assert (gone.cue, gone.standby) == (0, None)
+    assert revised(after, show(), state).cue == -1
+
+
+def test_a_revised_precedence_keeps_the_levels_that_are_seen() -> None:
+    levels, hands = {"bloom": 0.5, "psi": 0.4}, [control("bloom", 0.8), control("psi", 0.3)]
+    shows = [show(cue=[cue(1, levels=levels)], precedence=dict.fromkeys(names, "HTP")) for names in
+             (("bloom", "psi"), ("bloom",), (), ("psi", "hue"))]  # fmt: skip
+    state = run(shows[0], 24, {0: ev.Go(), 8: hands, 16: ev.Store("mine")})[-1]
+    for before, after in itertools.pairwise(shows):
+        state = revised(before, after, state)
+        assert len(state.bases) == len(state.levels) + len(after.highest)
+        for _ in range(8):
+            state = advance(after, state, [])
+        assert [level(state, name) for name in ("bloom", "psi")] == [0.8, 0.4]
+    after = show(preset=[{"name": "mine", "levels": {"psi": 1}}])
+    assert presets.find(after, revised(shows[-1], after, state), "mine") == ((INDEX["psi"], 1.0),)
+
+
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["s", "beats"]))
 def test_held_for_any_time_a_fade_takes_that_much_longer(at: int, length: int, unit: str) -> None:
     keys = {"s": {"fade_s": 1}, "beats": {"fade_s": None, "fade_beats": 2}}[unit]
@@ -372,6 +475,9 @@ def test_held_for_any_time_a_fade_takes_that_much_longer(at: int, length: int, u
     late = length if at <= 288 else 0
     assert begun(states)[-1][1] == 1
     assert abs(next(tick for tick, state in enumerate(states) if state.cue == 1) - 288 - late) <= 2
+
+
+PRESET = "[[preset]]\nname = 'dim'\n"
 
 
 @pytest.mark.parametrize(
@@ -390,6 +496,8 @@ def test_held_for_any_time_a_fade_takes_that_much_longer(at: int, length: int, u
             "precedence: musician.mode = 'HTP': of two choices none is",
         ),
         ("[[preset]]\nname = ''", "a.toml:5: preset[0].name: '': a preset's name is one line of 1 to 60"),
+        ("[morph]\ncorners = ['a', 'b', 'c']", "a.toml:5: morph.corners[3]: this key is missing"),
+        (f"{PRESET}[morph]\ncorners = ['dim', 'dim', 'dim', 'din']", "morph.corners: no preset 'din'; did"),
         (
             '[[preset]]\nname = "x"\n[[preset]]\nname = "x"',
             "to have names of their own, found twice: x",

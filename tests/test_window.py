@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Tap
+from engine.core.events import Back, Blackout, Body, Control, Go, GoTo, Hold, NoteOff, NoteOn, Release, Tap
 from engine.core.parameters import EFFECTS
 from engine.io import keys
 from engine.io.keys import SCANCODES, Keys, Mouse
@@ -448,6 +448,24 @@ def test_a_note_ends_as_it_began_whatever_the_octave_is_by_then() -> None:
     assert piano.down(SCANCODES["q"], "q") == [NoteOn(1, 48, 0.7)]
     assert piano.release() == [Release()]
     assert piano.release() == []
+
+
+def test_the_stage_has_its_keys() -> None:
+    stage = Keys()
+    assert stage.down(keys.TAB, "tab") == [Hold(-1.0)]
+    assert stage.down(keys.GRAVE, "`") == [Blackout(-1.0)]
+    assert stage.up(keys.TAB, "tab") == stage.up(keys.GRAVE, "`") == []
+    digit = {sign: scancode for scancode, sign in keys.KEYPAD.items()}
+    typed = [body for sign in "12.5" for body in stage.down(digit[sign], f"[{sign}]")]
+    assert typed == stage.up(digit["1"], "[1]") == []
+    assert stage.down(keys.KEYPAD_ENTER, "enter") == [GoTo(12.5)]
+    assert stage.down(keys.KEYPAD_ENTER, "enter") == [], "a number is typed once"
+    stage.down(digit["7"], "[7]")
+    stage.down(keys.SPACE, "space")  # any other key lets go of it
+    assert stage.down(keys.KEYPAD_ENTER, "enter") == []
+    for sign in "1.2.":
+        stage.down(digit[sign], sign)
+    assert stage.down(keys.KEYPAD_ENTER, "enter") == [], "this is no number"
 
 
 def test_levels_stay_between_0_and_1() -> None:

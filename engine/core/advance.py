@@ -64,7 +64,7 @@ def close(show: Show, state: ShowState) -> ShowState:
     if (state.tick + 1) % show.frame_ticks == 0:
         before = state.levels
         state = fades.count_beats(state)
-        state = patch.move(show, state)
+        state = presets.morph(show, patch.move(show, state), before)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
         state = _feed_beat(show, state)
         state = sight.look(show, latent.wander(show, state))

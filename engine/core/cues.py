@@ -1,6 +1,6 @@
 """The cue list: GO, back, go to, follow, snap and hold."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -8,7 +8,7 @@ from engine.core import cast, fades, text, tracks
 from engine.core.fades import Way
 from engine.core.parameters import PARAMETERS
 from engine.core.records import replace
-from engine.core.show import FADE_S, LEAST_STEP, UNITS, Cue, CueFade, Show
+from engine.core.show import FADE_S, LEAST_STEP, UNITS, Cue, CueFade, Show, begins
 from engine.core.state import FOLLOW, GO, Mover, Run, ShowState, Standby
 from engine.core.transport import beat_at
 from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
@@ -154,8 +154,8 @@ def _ended(run: Run, tick: int, beats: float) -> Run:
 
 
 def hold(state: ShowState, value: float) -> ShowState:
-    """Return the state with every running fade and follow held (1), or going on from there (0)."""
-    held = value >= 0.5
+    """Return the state with fades and follows held (1), going on (0), or the other of the two (-1)."""
+    held = value >= 0.5 if value >= 0.0 else not state.held
     if held == state.held:
         return state
     run = replace(state.run, tick=state.tick - state.run.tick, beats=fades.beats_now(state) - state.run.beats)
@@ -179,3 +179,48 @@ def fading(state: ShowState) -> float:
         ticks, beats = state.tick - ticks, fades.beats_now(state) - beats
     ways = ((ticks, run.fade_ticks), (beats, run.fade_beats))
     return min((min(past / whole, 1.0) for past, whole in ways if whole), default=1.0)
+
+
+def revise(before: Show, show: Show, state: ShowState) -> ShowState:
+    """Return the state at the same cue of a revised list, or, where it is gone, at the one before its place.
+
+    What has changed in the look of the present cue is there with the next frame. A changed time counts from
+    where the present one did.
+    """
+    index = _same(before, show, state.cue)
+    standby = state.standby
+    if standby is not None:
+        place = _same(before, show, standby.cue)
+        there = place >= 0 and show.cue[place].number == before.cue[standby.cue].number
+        standby = replace(standby, cue=place) if there else None
+    ways = []
+    for parameter in sorted(show.tracks.keys() | before.tracks.keys()):
+        level = _look(show, parameter, index)
+        if level != _look(before, parameter, state.cue):
+            ways.append(Way(parameter, level, 0.0, False, "linear"))
+    if (generator := tracks.at(show.generators, index)) != tracks.at(before.generators, state.cue):
+        state = cast.swap(show, state, generator)
+    if index >= 0 and show.cue[index].number == before.cue[state.cue].number:
+        was, run = state.run, _run(show, show.cue[index], state.run.tick, state.run.beats)
+        if run != _run(before, before.cue[state.cue], was.tick, was.beats):
+            ended = not was.after_fades and _length(before, before.cue[state.cue], "follow_") is not None
+            run = replace(run, fade_ticks=0.0, fade_beats=0.0, after_fades=False) if ended else run
+            state = replace(state, run=run)
+    elif index < 0:
+        state = replace(state, run=Run())
+    mover = Mover(GO, f"cue {show.cue[index].number:g}" if index >= 0 else "show file")
+    state = fades.begin(show, state, ways, 0.0, mover)
+    return replace(state, cue=index, standby=standby)
+
+
+def _same(before: Show, show: Show, index: int) -> int:
+    """Return the place in a revised list of the cue that was at a place, or of the one before it."""
+    if index < 0:
+        return -1
+    return bisect_right(show.cue, before.cue[index].number, key=lambda cue: cue.number) - 1
+
+
+def _look(show: Show, parameter: int, index: int) -> float:
+    """Return the level that the cues up to a place come to."""
+    track = show.tracks.get(parameter)
+    return begins(show, parameter) if track is None else tracks.at(track, index)

@@ -138,14 +138,14 @@ class GoTo:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """All running fades and follows stand still (1), or go on from there (0)."""
+    """All running fades and follows stand still (1), go on from there (0), or the other of the two (-1)."""
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Blackout:
-    """The picture goes to black (1), or comes back (0); the levels stay as they are."""
+    """The picture goes to black (1), comes back (0), or the other of the two (-1); the levels stay."""
 
     value: float
 

@@ -1,6 +1,6 @@
 """Fades: levels on their way, and the picture on its way to black."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from engine.core import precedence
@@ -50,7 +50,7 @@ def begin(
     `beats` is when the ways begin, of the beats played in all. A parameter that its mover does not give up
     stays with it, unless it is taken from `whoever` has it. A choice jumps: there is nothing between two.
     """
-    movers, begun, taken = list(state.moved_by), [], set()
+    movers, begun, taken = list(state.moved_by), [], set[int]()
     for way in ways:
         if not (whoever or precedence.may_move(show, state, way.parameter, by.kind)):
             continue
@@ -61,13 +61,18 @@ def begin(
         if start != way.level:
             length = 0.0 if PARAMETERS[way.parameter].choices else way.length
             begun.append(Fade(place, start, way.level, way.curve, since, length, way.in_beats))
+    state = leave(show, state, taken)
+    return replace(state, fades=(*state.fades, *begun), moved_by=tuple(movers))
+
+
+def leave(show: Show, state: ShowState, places: Container[int]) -> ShowState:
+    """Return the state with some of the bases no longer on their way."""
     return replace(
         state,
-        fades=(*(fade for fade in state.fades if fade.place not in taken), *begun),
+        fades=tuple(fade for fade in state.fades if fade.place not in places),
         glides=tuple(
-            item for item in state.glides if precedence.place(show, item.parameter, HANDS) not in taken
+            item for item in state.glides if precedence.place(show, item.parameter, HANDS) not in places
         ),
-        moved_by=tuple(movers),
     )
 
 
@@ -102,8 +107,8 @@ def hold(state: ShowState, held: bool) -> ShowState:
 
 
 def blackout(show: Show, state: ShowState, value: float) -> ShowState:
-    """Return the state with the picture on its way to black (1), back from it (0), or to between."""
-    target = min(max(value, 0.0), 1.0)
+    """Return the state with the picture on its way to black (1), back (0), or the other of the two (-1)."""
+    target = min(max(value, 0.0), 1.0) if value >= 0.0 else float(state.dark.end < 0.5)
     return replace(state, dark=Dark(darkness(show, state), target, state.tick))
 
 

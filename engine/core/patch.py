@@ -1,5 +1,6 @@
 """The patch: which input moves which parameter, through which curve."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -149,7 +150,7 @@ def move(show: Show, state: ShowState) -> ShowState:
         state = _mind_the_cue(show, state, number)
     if not (state.fades or state.glides or state.adding):
         return state
-    bases, added, levels = list(state.bases), list(state.added), list(state.levels)
+    bases, added = list(state.bases), list(state.added)
     lasting, faded = fades.step(state, bases)
     glides: list[Glide] = []
     adding: list[Glide] = []
@@ -163,20 +164,26 @@ def move(show: Show, state: ShowState) -> ShowState:
         added[item.route], onward = _follow(show, item, added[item.route])
         adding += onward
         moved.add(item.parameter)
-    for index in moved:
-        total = 0.0
-        for number in show.additions.get(index, ()):
-            total += added[number]
-        levels[index] = clamp(index, precedence.base(show, bases, index) + total)
-    return replace(
+    state = replace(
         state,
         bases=tuple(bases),
         added=tuple(added),
-        levels=tuple(levels),
         fades=lasting,
         glides=tuple(glides),
         adding=tuple(adding),
     )
+    return settle(show, state, moved)
+
+
+def settle(show: Show, state: ShowState, moved: Iterable[int]) -> ShowState:
+    """Return the state with the levels that result for some parameters."""
+    levels = list(state.levels)
+    for index in moved:
+        total = 0.0
+        for number in show.additions.get(index, ()):
+            total += state.added[number]
+        levels[index] = clamp(index, precedence.base(show, state.bases, index) + total)
+    return replace(state, levels=tuple(levels))
 
 
 def _mind_the_cue(show: Show, state: ShowState, number: int) -> ShowState:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.core.parameters import PARAMETERS
+from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import FOLLOW, GO, HANDS, ShowState
 
@@ -37,3 +38,20 @@ def base(show: Show, bases: Sequence[float], parameter: int) -> float:
     """Return the parameter's level before additions."""
     own = show.highest.get(parameter)
     return bases[parameter] if own is None else max(bases[parameter], bases[own])
+
+
+def revise(before: Show, show: Show, state: ShowState) -> ShowState:
+    """Return the state with the bases of a revised show; what HTP no longer rules stays as it is seen."""
+    if before.highest == show.highest:
+        return state
+    bases = [
+        state.bases[parameter] if parameter in show.highest else base(before, state.bases, parameter)
+        for parameter in range(len(PARAMETERS))
+    ]
+    there = {place: show.highest.get(parameter) for parameter, place in before.highest.items()}
+    own = {there[place]: state.bases[place] for place in there}
+    bases += [own.get(place, PARAMETERS[parameter].minimum) for parameter, place in show.highest.items()]
+    places = [there.get(fade.place, fade.place) for fade in state.fades]
+    fades = zip(state.fades, places, strict=True)
+    kept = tuple(replace(fade, place=place) for fade, place in fades if place is not None)
+    return replace(state, bases=tuple(bases), fades=kept)

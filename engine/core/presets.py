@@ -1,17 +1,21 @@
 """Presets: levels kept under a name, to be recalled."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
-from engine.core import fades, precedence
+from engine.core import fades, patch, precedence
 from engine.core.fades import Way
-from engine.core.parameters import INDEX, PARAMETERS
+from engine.core.parameters import INDEX, PARAMETERS, clamp
 from engine.core.records import replace
-from engine.core.show import PRESET_NAME, Show
+from engine.core.show import PRESET_NAME, Show, begins
 from engine.core.state import HANDS, Mover, Preset, ShowState
 from engine.core.units import TICKS_PER_SECOND
 
 MAX_STORED: Final = 64
-_LEFT_OUT: Final = {INDEX[name] for name in ("tempo", "morph.x", "morph.y")}  # they are no part of a picture
+_X, _Y = INDEX["morph.x"], INDEX["morph.y"]
+_LEFT_OUT: Final = {INDEX["tempo"], _X, _Y}  # no part of a picture, nor of a sound
+Levels = tuple[tuple[int, float], ...]  # (parameter, level)
 
 
 def store(show: Show, state: ShowState, name: str) -> ShowState:
@@ -33,15 +37,12 @@ def names(show: Show, state: ShowState) -> list[str]:
     return of_show + [preset.name for preset in state.presets if preset.name not in of_show]
 
 
-def find(show: Show, state: ShowState, name: str) -> tuple[tuple[int, float], ...]:
-    """Return the (parameter, level) pairs of a preset, stored while playing or else the show's; or none."""
+def find(show: Show, state: ShowState, name: str) -> Levels:
+    """Return the levels of a preset, stored while playing or else the show's; or none."""
     for stored in state.presets:
         if stored.name == name:
             return stored.levels
-    for preset in show.preset:
-        if preset.name == name:
-            return tuple((INDEX[parameter], level) for parameter, level in preset.levels.items())
-    return ()
+    return show.presets.get(name, ())
 
 
 def recall(show: Show, state: ShowState, name: str, fade_s: float) -> ShowState:
@@ -52,3 +53,53 @@ def recall(show: Show, state: ShowState, name: str, fade_s: float) -> ShowState:
     ticks = min(max(fade_s, 0.0), 3600.0) * TICKS_PER_SECOND
     ways = (Way(parameter, level, ticks, False, "s") for parameter, level in levels)
     return fades.begin(show, state, ways, 0.0, Mover(HANDS, f"preset {name}"))
+
+
+def revise(show: Show, state: ShowState) -> ShowState:
+    """Return the state without the stored presets that a revised show has itself."""
+    known = {preset.name for preset in show.preset}
+    return replace(state, presets=tuple(preset for preset in state.presets if preset.name not in known))
+
+
+# The pad moves what its presets name, and only while it is moved itself: at rest it holds nothing, so that a
+# cue or a knob may take a parameter from it, as from any hand. It moves with the rank of what moves the pad.
+def morph(show: Show, state: ShowState, before: tuple[float, ...]) -> ShowState:
+    """Return the state with the four presets of the morph pad mixed, where it has left its place `before`."""
+    x, y = state.levels[_X], state.levels[_Y]
+    if show.morph is None or (x == before[_X] and y == before[_Y]):
+        return state
+    by = Mover(state.moved_by[_X if x != before[_X] else _Y].kind, "morph")
+    weights = ((1.0 - x) * (1.0 - y), x * (1.0 - y), (1.0 - x) * y, x * y)
+    bases, movers, moved = list(state.bases), list(state.moved_by), []
+    corners = tuple(find(show, state, name) for name in show.morph.corners)
+    for parameter, levels in _surface(corners).items():
+        if not precedence.may_move(show, state, parameter, by.kind):
+            continue
+        four = tuple(begins(show, parameter) if level is None else level for level in levels)
+        bases[precedence.place(show, parameter, by.kind)] = _mixed(parameter, four, weights)
+        movers[parameter] = by
+        moved.append(parameter)
+    taken = {precedence.place(show, parameter, by.kind) for parameter in moved}
+    state = replace(fades.leave(show, state, taken), bases=tuple(bases), moved_by=tuple(movers))
+    return patch.settle(show, state, moved)
+
+
+@lru_cache(maxsize=16)
+def _surface(corners: tuple[Levels, ...]) -> dict[int, list[float | None]]:
+    """Return the levels of each parameter in the four corners; None in a corner that does not name it."""
+    surface: dict[int, list[float | None]] = {}
+    for number, levels in enumerate(corners):
+        for parameter, level in levels:
+            if parameter not in _LEFT_OUT:
+                surface.setdefault(parameter, [None] * len(corners))[number] = level
+    return surface
+
+
+def _mixed(parameter: int, levels: Sequence[float], weights: Sequence[float]) -> float:
+    """Return four levels mixed by weight; of a choice the heaviest, as there is nothing between."""
+    if PARAMETERS[parameter].choices:
+        return levels[weights.index(max(weights))]
+    total = 0.0
+    for level, weight in zip(levels, weights, strict=True):
+        total += level * weight
+    return clamp(parameter, total)

@@ -364,6 +364,14 @@ class Preset(_Table):
     _levels_fit = field_validator("levels")(_levels_fit)
 
 
+class Morph(_Table):
+    """The pad that mixes four presets, by the parameters morph.x and morph.y."""
+
+    corners: tuple[str, str, str, str] = Field(
+        description="presets: lower left (0, 0), lower right (1, 0), upper left (0, 1), upper right (1, 1)"
+    )
+
+
 class Show(_Table):
     """A whole show."""
 
@@ -396,6 +404,7 @@ class Show(_Table):
         {}, description="what wins when two things move one parameter; default: of those that are not named"
     )
     preset: tuple[Preset, ...] = ()
+    morph: Morph | None = None
 
     @field_validator("fps")
     @classmethod
@@ -454,6 +463,16 @@ class Show(_Table):
             raise ValueError(f"presets are to have names of their own, found twice: {', '.join(twice)}")
         return self
 
+    @model_validator(mode="after")
+    def _corners_are_presets(self) -> Self:
+        names = [preset.name for preset in self.preset]
+        for corner in self.morph.corners if self.morph else ():
+            if corner not in names:
+                near = get_close_matches(corner, names, 1)
+                right = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
+                raise _Misplaced(f"no preset {corner!r}; {right}", "morph", "corners")
+        return self
+
     @property
     def frame_ticks(self) -> int:
         """Length of a frame in ticks."""
@@ -493,6 +512,14 @@ class Show(_Table):
         some = any(cue.generator for cue in self.cue)
         names = (cue.generator or (self.generator if cue.block and some else None) for cue in self.cue)
         return track(self.generator, ((place, name) for place, name in enumerate(names) if name))
+
+    @cached_property
+    def presets(self) -> dict[str, tuple[tuple[int, float], ...]]:
+        """The levels of each preset by its name, as (parameter, level)."""
+        return {
+            preset.name: tuple((INDEX[name], level) for name, level in preset.levels.items())
+            for preset in self.preset
+        }
 
     @cached_property
     def precedences(self) -> tuple[str, ...]:

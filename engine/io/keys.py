@@ -8,15 +8,30 @@ begins at G, so what lies under H is D sharp, which the upper manual has as well
     upper   q 2 w 3 e r 5 t 6 y 7 u i 9 o 0 p [ = ]      C to G, from middle C where nothing is shifted
     lower   z s x d c v g b   n m k , l . ; /            G to B, an octave and a third from below middle C
 
-Left and right shift the octave, down and up the velocity, space is Go, backspace Back, return Tap. F1 to F12
-swap to the generators that are here, in the order of their names. Every other key is a control,
-`/keys/<name>`.
+Left and right shift the octave, down and up the velocity, space is Go, backspace Back, return Tap. Tab holds
+and goes on, the key above it (left of 1) blacks out and releases. A cue's number on the numeric keypad and
+its Enter go to that cue. F1 to F12 swap to the generators that are here, in the order of their names. Every
+other key is a control, `/keys/<name>`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.core.events import Back, Body, Control, Go, NoteOff, NoteOn, Release, Swap, Tap
+from engine.core.events import (
+    Back,
+    Blackout,
+    Body,
+    Control,
+    Go,
+    GoTo,
+    Hold,
+    NoteOff,
+    NoteOn,
+    Release,
+    Swap,
+    Tap,
+)
 
 # Scancodes are usage IDs of the USB HID keyboard page (HID Usage Tables 1.12, section 10), as in SDL.
 RETURN, ESCAPE, BACKSPACE, SPACE, RIGHT, LEFT, DOWN, UP = 40, 41, 42, 44, 79, 80, 81, 82
@@ -36,7 +51,19 @@ NOTES: Final = (
     | {SCANCODES[key]: 55 + step for step, key in enumerate(_LOWER)}
     | {SCANCODES[key]: 64 + step for step, key in enumerate(_LOWER_ON)}
 )
-_COMMANDS: Final[dict[int, Callable[[], Body]]] = {SPACE: Go, BACKSPACE: Back, RETURN: Tap}
+TAB, GRAVE = 43, 53
+_COMMANDS: Final[dict[int, Callable[[], Body]]] = {
+    SPACE: Go,
+    BACKSPACE: Back,
+    RETURN: Tap,
+    TAB: lambda: Hold(-1.0),
+    GRAVE: lambda: Blackout(-1.0),
+}
+KEYPAD_ENTER: Final = 88
+KEYPAD: Final = {89 + place: digit for place, digit in enumerate("1234567890.")}
+_LONGEST: Final = 8  # signs of a cue's number
+_CUE_NUMBER: Final = re.compile(r"\d+(\.\d*)?|\.\d+")
+_SILENT: Final = {*_COMMANDS, *KEYPAD, KEYPAD_ENTER, LEFT, RIGHT, DOWN, UP}  # nothing follows from letting go
 _CHANNEL: Final = 1
 _OCTAVES: Final = (-4, 3)
 _VELOCITY_STEP: Final = 0.1
@@ -58,9 +85,16 @@ class Keys:
         self._held: dict[int, int] = {}  # note by scancode: the octave may change while a key is down
         self._octave = 0
         self._velocity = 0.8
+        self._number = ""  # of a cue, as far as it has been typed
 
     def down(self, scancode: int, name: str) -> list[Body]:
         """Return what follows from a key going down; `name` is what its system calls it."""
+        if scancode in KEYPAD:
+            self._number = (self._number + KEYPAD[scancode])[-_LONGEST:]
+            return []
+        number, self._number = self._number, ""
+        if scancode == KEYPAD_ENTER:
+            return [GoTo(float(number))] if _CUE_NUMBER.fullmatch(number) else []
         if scancode in NOTES:
             note = NOTES[scancode] + 12 * self._octave
             if not 0 <= note <= 127 or scancode in self._held:
@@ -86,7 +120,7 @@ class Keys:
         if scancode in NOTES:
             note = self._held.pop(scancode, None)
             return [] if note is None else [NoteOff(_CHANNEL, note, 0.0)]
-        if scancode in _COMMANDS or scancode in self._swaps or scancode in (LEFT, RIGHT, DOWN, UP):
+        if scancode in _SILENT or scancode in self._swaps:
             return []
         return [Control(_address(name, scancode), 0.0)]
 

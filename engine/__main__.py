@@ -90,7 +90,7 @@ def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
     for key in ("sound_ms", "picture_ms", "generator", "musician", "tight"):
         if (value := getattr(arguments, key, None)) is not None:
             show = show.model_copy(update={key: None if value == "none" else value})
-    show = _with_audio(_with_picture(show, path, text), path, text)
+    show = _with_controllers(_with_audio(_with_picture(show, path, text), path, text), path, text)
     device = {key: value for key in ("device", "block") if (value := getattr(arguments, key, None))}
     if show.sound.soundfont:
         device["soundfont"] = str(path.parent / show.sound.soundfont)
@@ -124,6 +124,23 @@ def _with_audio(show: Any, path: Path, text: str) -> Any:
     if not beside.is_file():
         raise Failure(f"{path}:{line_of(text, ['audio', 'device'])}: audio.device: no such file as {beside}")
     return show.model_copy(update={"audio": show.audio.model_copy(update={"device": str(beside)})})
+
+
+def _with_controllers(show: Any, path: Path, text: str) -> Any:
+    """Return the show with the default routes of its controllers, whose own maps lie beside its file."""
+    from engine.core.show import line_of
+    from engine.io.controller_maps import MapError, load, with_default_routes
+
+    placed = []
+    for number, each in enumerate(show.controller):
+        place = str(path.parent / each.map) if each.map.endswith(".toml") else each.map
+        try:
+            load(place)
+        except MapError as error:
+            where = f"{path}:{line_of(text, ['controller', number, 'map'])}: controller[{number}].map"
+            raise Failure(f"{where}: {error}") from None
+        placed.append(each.model_copy(update={"map": place}))
+    return with_default_routes(show.model_copy(update={"controller": tuple(placed)})) if placed else show
 
 
 def _checked(show: Any) -> Any:

@@ -30,6 +30,8 @@ from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.inbox import Inbox
+from engine.io import controllers
+from engine.io.lights import Lights
 from engine.io.link import LinkMissing, LinkSession
 from engine.io.midi_clock import STOP, MidiClock
 from engine.io.midi_ports import MidiInputs, MidiOut
@@ -157,6 +159,9 @@ class Session:
         self._wall = WallClock()
         self.vitals = Vitals()
         self.broken = False  # whether it ended by a fault of its own
+        self.generators = library.generators()
+        here = show.model_copy(update={"controller": ()}) if stage.replay else show
+        self.controllers = controllers.of_show(here, lambda: (self.show, self.state), self.generators)
         self._start_workers()
         self.clock = Clock(self.sound.board)
         self.recorder = Recorder(stage.recording, show) if stage.recording else None
@@ -182,7 +187,7 @@ class Session:
             show.sound.block,
             show.sound.device_latency_ms,
             show.sound.soundfont,
-            show.midi.out,
+            (show.midi.out, *(each.ports for each in self.controllers.maps)),
         )
         self.sound_worker = Worker("sound", sound.run, (self.sound, sound_config), self.sound.board)
         self._others = [self.sound_worker]
@@ -232,7 +237,10 @@ class Session:
 
     def _open_devices(self) -> None:
         show, put = self.show, self.inbox.put
-        self.midi = MidiInputs(self.sound, self.clock, put)
+        self.midi = MidiInputs(self.sound, self.clock, put, self.controllers.translator)
+        maps, look = self.controllers.maps, self.controllers.look
+        outs = [MidiOut(self.sound, self.clock, each.ports, port=n) for n, each in enumerate(maps, 1)]
+        self.lights = Lights(maps, outs, self.clock, look, self.generators)
         self.midi_out = MidiOut(self.sound, self.clock, show.midi.out) if show.midi.out else None
         self.midi_clock = MidiClock() if self.midi_out and show.midi.clock else None
         self.link: LinkSession | None = None
@@ -247,7 +255,7 @@ class Session:
             host, port = show.osc.listen.rsplit(":", 1)
             try:
                 self.osc = OscServer(
-                    host, int(port), self.clock, put, self.osc_out, library.generators()
+                    host, int(port), self.clock, put, self.osc_out, self.generators
                 )
             except OSError as error:
                 self._warn(f"OSC: {error}")
@@ -279,6 +287,7 @@ class Session:
             self.curtain_cpu_s["main"] = times.user + times.system
             if not self.stage.replay:
                 self.midi.start()
+                self.lights.start()
                 if self.osc:
                     self.osc.start()
                 if self.link:
@@ -318,12 +327,13 @@ class Session:
             self.recorder.close(self._last.tick)
         if not self.stage.replay:
             self.midi.stop()
+            self.lights.stop()
             if self.osc:
                 self.osc.stop()
             if self.link:
                 self.link.stop()
         if self.midi_out:
-            self.midi_out.stop(bytes((STOP,)) if self.midi_clock else b"")
+            self.midi_out.stop([bytes((STOP,))] if self.midi_clock else [])
         self.osc_out.stop()
         for worker in self.workers:
             worker.board["stop"] = 1.0

@@ -386,8 +386,8 @@ def test_out_through_jack_goes_to_the_sound_worker() -> None:
     link.board["kind"] = DEVICE_KINDS.index("jack")
     out = MidiOut(link, Clock(), "anything")
     out.send(1234, bytes((0x90, 60, 100)))
-    sample, length, data = link.midi_out.pop_all()[0]
-    assert (sample, data[:length]) == (1234, bytes((0x90, 60, 100)))
+    sample, port, length, data = link.midi_out.pop_all()[0]
+    assert (sample, port, data[:length]) == (1234, 0, bytes((0x90, 60, 100)))
     out.stop()
 
 

@@ -267,7 +267,7 @@ def test_midi_goes_out_on_its_frame(server):
         origin, latency = link.board["origin_frame"], link.board["latency_frames"]
         samples = [clock.now() + 9600 + offset for offset in (0, 1, 511, 5000)]
         for sample in reversed(samples):
-            link.midi_out.push(sample, 3, b"\x90\x40\x40")
+            link.midi_out.push(sample, 0, 3, b"\x90\x40\x40")
         until(lambda: len(friend.received) == 4)
     assert friend.received == [(sample + origin - latency, b"\x90\x40\x40") for sample in samples]
 

@@ -155,6 +155,13 @@ class Midi(_Table):
     clock: bool = Field(False, description="send MIDI clock there too")
 
 
+class Controller(_Table):
+    """A controller whose knobs, faders and pads have names, default routes and lamps."""
+
+    map: str = Field(min_length=1, description="a map that comes with Chladni, or your own: mine.toml")
+    ports: str | None = Field(None, min_length=3, description="part of its ports' names, if not the map's")
+
+
 class Blackout(_Table):
     """The blackout: the picture goes to black, whatever the levels are."""
 
@@ -397,6 +404,7 @@ class Show(_Table):
     performer: Performer | None = None
     picture: Picture | None = None
     audio: Audio | None = None
+    controller: tuple[Controller, ...] = Field((), max_length=8)
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()

@@ -35,8 +35,8 @@ class Player(Protocol):
     def midi_in(self, frame: int, port: int, data: bytes, kind: int = MIDI_BYTES) -> None:
         """Take a message that came in at `frame`, or the news that a port was opened or lost."""
 
-    def midi_out(self, frame: int, frames: int) -> list[tuple[int, bytes]]:
-        """Return the messages due in the block, in order, each with its frame from the block's start."""
+    def midi_out(self, frame: int, frames: int) -> list[tuple[int, int, bytes]]:
+        """Return the messages due in the block, in order: frame from the block's start, port, bytes."""
 
 
 class Device(Protocol):
@@ -52,6 +52,7 @@ class Device(Protocol):
     block: int  # frames
     latency_frames: int
     contract_frames: int
+    connections: int  # how often a MIDI output was connected to somebody's input
 
     @property
     def underruns(self) -> int:
@@ -78,6 +79,7 @@ class Timer:
     """
 
     kind: ClassVar[str] = "none"
+    connections = 0
 
     def __init__(self, block: int) -> None:
         self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
@@ -141,6 +143,7 @@ class Miniaudio:
     """
 
     kind: ClassVar[str] = "miniaudio"
+    connections = 0
 
     def __init__(self, block: int, backends: Sequence[str] = BACKENDS) -> None:
         try:
@@ -224,12 +227,12 @@ class Miniaudio:
 
 
 def open_device(
-    kind: str, block: int, backends: Sequence[str] = BACKENDS, hears_us: str | None = None
+    kind: str, block: int, backends: Sequence[str] = BACKENDS, hears_us: Sequence[str | None] = (None,)
 ) -> Device:
     """Open a device of this kind, not yet calling. Raise DeviceError if there is none.
 
-    `backends` are those that miniaudio may try; it opens the first that works. `hears_us` is part of the name
-    of the JACK ports that our MIDI goes to.
+    `backends` are those that miniaudio may try; it opens the first that works. `hears_us` has, for
+    each MIDI output of ours, a part of the names of the JACK ports that it goes to.
     """
     if kind == "jack":
         from engine.io.audio_jack import Jack

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
@@ -41,9 +41,10 @@ class Jack:
     """A client named Chladni with two sound outputs and a MIDI port each way.
 
     Besides `midi_in`, to which others connect, every MIDI source of the graph gets an input port of its
-    own, so that each is known by its name; `midi_out` is connected to the ports with `hears_us` in their
-    names. The process callback only moves data; ports are made, watched and dropped in `tend`, which tells
-    the callback about them through a queue.
+    own, so that each is known by its name. Of our MIDI outputs, `midi_out` and one for the lamps of each
+    controller, each is connected to the ports with its part of `hears_us` in their names. The process
+    callback only moves data; ports are made, watched and dropped in `tend`, which tells the callback about
+    them through a queue.
 
     Both ends of the contract lie in the graph: MIDI of frame f is answered `sound_ms` of frames later.
     What the driver behind the graph adds (`latency_frames`) is the rig's, and not in `contract_frames`.
@@ -51,7 +52,7 @@ class Jack:
 
     kind: ClassVar[str] = "jack"
 
-    def __init__(self, hears_us: str | None = None) -> None:
+    def __init__(self, hears_us: Sequence[str | None] = (None,)) -> None:
         try:
             import jack
         except (ImportError, OSError) as error:
@@ -70,8 +71,12 @@ class Jack:
         self._xruns = self._jumps = 0
         self._outs = [client.outports.register(f"out_{side}") for side in (1, 2)]
         self._midi_in = client.midi_inports.register("midi_in")
-        self._midi_out = client.midi_outports.register("midi_out")
         self._hears_us = hears_us
+        self._midi_outs = [
+            client.midi_outports.register(f"lights_{number}" if number else "midi_out")
+            for number in range(len(hears_us))
+        ]
+        self.connections = 0
         self._by_hand: set[str] = set()
         self._taken: dict[str, _Input] = {}
         self._left: set[str] = set()  # sources to leave alone: our own, and those that somebody disconnected
@@ -132,7 +137,7 @@ class Jack:
 
     # The process callback: everything it calls is a local name, and nothing in it waits.
     def _process(self, player: Player) -> Callable[[int], None]:
-        client, news, midi_out = self._client, self._news, self._midi_out
+        client, news, midi_outs = self._client, self._news, self._midi_outs
         us_per_frame = 1e6 / self.rate
         left, right = self._outs
 
@@ -159,10 +164,11 @@ class Jack:
             player.block(frame, us, out)
             left.get_array()[:] = out[:, 0]
             right.get_array()[:] = out[:, 1]
-            midi_out.clear_buffer()
-            for offset, data in player.midi_out(frame, frames):
+            for midi_out in midi_outs:
+                midi_out.clear_buffer()
+            for offset, number, data in player.midi_out(frame, frames):
                 with suppress(self._jack.JackError):  # the port is full
-                    midi_out.write_midi_event(offset, data)
+                    midi_outs[number].write_midi_event(offset, data)
             self._blocks += 1
 
         return process
@@ -181,19 +187,20 @@ class Jack:
             self.latency_frames = max(self._latency(port) for port in self._outs)
             self._follow_hand()
             self._follow_sources()
-            self._follow_hearer()
+            for midi_out, name in zip(self._midi_outs, self._hears_us, strict=True):
+                if name is not None:
+                    self._follow_hearers(midi_out, name)
 
-    def _follow_hearer(self) -> None:
-        """Connect `midi_out` to the ports that the show names, whenever they appear."""
-        if self._hears_us is None:
-            return
-        connected = {port.name for port in self._midi_out.connections}
+    def _follow_hearers(self, midi_out: Any, wanted: str) -> None:
+        """Connect an output to the ports that the show names, whenever they appear."""
+        connected = {port.name for port in midi_out.connections}
         for port in self._client.get_ports(is_midi=True, is_input=True):
             names = (port.name, *port.aliases)
             if self._client.owns(port) or port.name in connected:
                 continue
-            if any(self._hears_us in name for name in names):
-                self._client.connect(self._midi_out, port)
+            if any(wanted in name for name in names):
+                self._client.connect(midi_out, port)
+                self.connections += 1
 
     def _follow_hand(self) -> None:
         """A connection to `midi_in` that is gone may have left notes behind: release them."""

@@ -1,12 +1,12 @@
 """MIDI ports, held open whatever comes and goes: every input, one output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from threading import Condition, Thread
 from threading import Event as Signal
 from time import sleep
-from typing import Final
+from typing import Final, Protocol
 
 from engine.clock import Clock, monotonic_us
 from engine.core.events import Body
@@ -30,15 +30,29 @@ def carried_by_jack(link: SoundLink | None) -> bool:
     return link is not None and int(link.board["kind"]) == _JACK
 
 
+class Translates(Protocol):
+    """What makes the events of a port's messages (`engine.io.midi`, `engine.io.controllers`)."""
+
+    def bodies(self, message: bytes) -> tuple[Body, ...]: ...
+    def release(self) -> tuple[Body, ...]: ...
+
+
+Translators = Callable[[str], Translates]  # by the name of the port
+
+
+def _plain(_: str) -> Translates:
+    return Translator()
+
+
 class Sources:
     """Open ports by name, each with its own parser and translator, delivering into the sink.
 
     Each port is fed by one thread at a time. `garbage` counts the bytes that made no message.
     """
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._open: dict[str, tuple[MidiParser, Translator]] = {}
+    def __init__(self, sink: Sink, translators: Translators = _plain) -> None:
+        self._sink, self._translators = sink, translators
+        self._open: dict[str, tuple[MidiParser, Translates]] = {}
         self._garbage = 0
 
     @property
@@ -52,7 +66,7 @@ class Sources:
 
     def opened(self, name: str) -> None:
         """Begin to listen to a port."""
-        self._open[name] = (MidiParser(), Translator())
+        self._open[name] = (MidiParser(), self._translators(name))
 
     def lost(self, name: str, sample: int) -> None:
         """Release what a port that is gone has left sounding, and bring back to rest what it has moved."""
@@ -82,9 +96,11 @@ class MidiInputs:
     come are open within the driver's polling time; one that goes releases its notes.
     """
 
-    def __init__(self, link: SoundLink | None, clock: Clock, sink: Sink) -> None:
+    def __init__(
+        self, link: SoundLink | None, clock: Clock, sink: Sink, translators: Translators = _plain
+    ) -> None:
         self._link, self._clock = link, clock
-        self._jack, self._system = Sources(sink), Sources(sink)
+        self._jack, self._system = Sources(sink, translators), Sources(sink, translators)
         self._stop = Signal()
         self._threads = [Thread(target=self._poll_system, name="midi", daemon=True)]
         if link is not None:
@@ -146,12 +162,16 @@ class MidiInputs:
 class MidiOut:
     """Sends messages at show samples to the first port with `name` in its name.
 
-    Through the sound worker where it plays through JACK, else from a thread of its own to the system's
-    MIDI (`api`: rtmidi's number of another). `send` never waits; `refused` counts what could not be sent.
+    Through the sound worker where it plays through JACK, which has a port with the number `port` for this
+    name, else from a thread of its own to the system's MIDI (`api`: rtmidi's number of another). `send`
+    never waits; `refused` counts what could not be sent.
     """
 
-    def __init__(self, link: SoundLink | None, clock: Clock, name: str, api: int | None = None) -> None:
-        self._link, self._clock, self._name, self._api = link, clock, name, api
+    def __init__(
+        self, link: SoundLink | None, clock: Clock, name: str, api: int | None = None, port: int = 0
+    ) -> None:
+        self._link, self._clock, self._name, self._api, self._port = link, clock, name, api, port
+        self._opened = 0
         self.refused = 0
         self._planned = 0  # the latest sample that JACK was given
         self._numbers = count()  # keeps messages of one sample in their order
@@ -163,12 +183,17 @@ class MidiOut:
         self._thread = Thread(target=self._run, name="midi-out", daemon=True)
         self._thread.start()
 
+    @property
+    def opened(self) -> int:
+        """How often there was somebody new to hear this: 0 as long as there is nobody."""
+        return self._opened + (int(self._link.board["connections"]) if self._link else 0)
+
     def send(self, sample: int, data: bytes) -> None:
-        """Send one message of at most 8 bytes, no SysEx, at a show sample."""
+        """Send one message of at most 16 bytes at a show sample."""
         if carried_by_jack(self._link):
             assert self._link is not None
             self._planned = max(self._planned, sample)
-            self.refused += not self._link.midi_out.push(sample, len(data), data)
+            self.refused += not self._link.midi_out.push(sample, self._port, len(data), data)
             return
         with self._condition:
             if len(self._waiting) >= MAX_WAITING:
@@ -177,20 +202,20 @@ class MidiOut:
             heappush(self._waiting, (sample, next(self._numbers), data))
             self._condition.notify()
 
-    def stop(self, farewell: bytes = b"") -> None:
+    def stop(self, farewell: Sequence[bytes] = (), silence: bool = True) -> None:
         """Drop what waits, let go of every note after the last one played, and close the port.
 
-        `farewell` is one more message to send then. What JACK has been given can't be taken back: all notes
-        off comes after it, and is waited for.
+        `farewell` are messages to send then; without `silence` they are all. What JACK has been given can't
+        be taken back: all notes off comes after it, and is waited for.
         """
         now = self._clock.now()
         sample = min(max(now, self._planned + 1), now + _PARTING)
         with self._condition:
             self._waiting.clear()
-            for channel in range(16):
+            for channel in range(16 if silence else 0):
                 self.send(sample, bytes((0xB0 | channel, 123, 0)))
-            if farewell:
-                self.send(sample, farewell)
+            for message in farewell:
+                self.send(sample, message)
             self._stopping = True
             self._condition.notify()
         if carried_by_jack(self._link):
@@ -218,7 +243,9 @@ class MidiOut:
         if self._output and not self._output.is_there():
             self._output.close()
             self._output = None
-        self._output = self._output or open_output(self._name, self._api)
+        if self._output is None:
+            self._output = open_output(self._name, self._api)
+            self._opened += self._output is not None
 
     def _take_due(self) -> list[bytes]:
         now, due = self._clock.now(), []

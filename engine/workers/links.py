@@ -18,8 +18,8 @@ SOUND_EVENT = "qdiiiid"
 # device frame, kind, port, length, data: MIDI bytes, or a port's name in UTF-8
 MIDI_IN = "qiii64s"
 MIDI_BYTES, MIDI_PORT_OPENED, MIDI_PORT_LOST = 0, 1, 2
-# show sample at which the bytes are due, length, data
-MIDI_OUT = "qi8s"
+# show sample at which the bytes are due, number of the port, length, data
+MIDI_OUT = "qii16s"
 # tick, frame, deadline_us, seeds a and b, style seed, noise seed, numbers of classes and of z, the floats
 _VECTORS = (MAX_CLASSES, DIRECTIONS, len(EFFECTS), len(TRANSFORM), BENDS * len(BEND), NETWORKS)
 FRAME_JOB = f"qqdQQQQii{1 + 3 + 2 + 1 + 1 + sum(_VECTORS) + MAX_Z}d"
@@ -57,6 +57,7 @@ SOUND_CELLS = (
     "frame", "frame_us", "frame_period_us",  # published together: the DLL's line through (frame, time)
     "origin_epoch", "origin_frame",  # written by the main process: the device frame of show sample 0
     "underruns", "late_events", "voices", "peak", "refused",
+    "connections",  # how often a MIDI output of ours was connected to somebody's input
     "load",  # share of the block's time that the last callback took
 )  # fmt: skip
 DEVICE_KINDS = ("none", "jack", "miniaudio")

@@ -38,15 +38,15 @@ class SoundConfig:
     """Which device, and frames a block where it lets us choose.
 
     `device_latency_ms` is the part of the contract that is the device's own: None leaves it to the device,
-    "reported" takes all that the device reports. `midi_out` is part of the name of the JACK port that
-    hears what we play.
+    "reported" takes all that the device reports. `hears_us` has, for each MIDI output of ours, a part of the
+    name of the JACK port that hears it.
     """
 
     device: str = "auto"
     block: int = 256
     device_latency_ms: float | Literal["reported"] | None = None
     soundfont: str | None = None
-    midi_out: str | None = None
+    hears_us: tuple[str | None, ...] = (None,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class _Player:
         self._rate = 0  # of the synth that plays
         self._lasting: dict[tuple[SoundKind, int, int], SoundEvent] = {}  # by kind, lane and note
         self._queue: list[_Due] = []
-        self._outgoing: list[tuple[int, int, bytes]] = []
+        self._outgoing: list[tuple[int, int, int, bytes]] = []
         self._counted = 0
         self._epoch = link.board["epoch"]  # a worker that was restarted goes on counting
 
@@ -185,21 +185,21 @@ class _Player:
         """Pass a message, or a port's news, to the main process."""
         self._link.midi_in.push(frame, kind, port, len(data), bytes(data))
 
-    def midi_out(self, frame: int, frames: int) -> list[tuple[int, bytes]]:
+    def midi_out(self, frame: int, frames: int) -> list[tuple[int, int, bytes]]:
         """Return the messages due in this block: the same rule as for sound."""
-        for sample, length, data in self._link.midi_out.pop_all():
-            self._outgoing.append((sample, length, data))
+        for sample, port, length, data in self._link.midi_out.pop_all():
+            self._outgoing.append((sample, port, length, data))
         origin = self._origin()
         if not self._outgoing or origin is None:
             return []
         self._outgoing.sort(key=lambda message: message[0])
         scale, begin = self._device.rate / SAMPLE_RATE, frame + self._latency() - origin
         due = []
-        for sample, length, data in self._outgoing:
+        for sample, port, length, data in self._outgoing:
             offset = round(sample * scale - begin)
             if offset >= frames:
                 break
-            due.append((max(offset, 0), data[:length]))
+            due.append((max(offset, 0), port, data[:length]))
         del self._outgoing[: len(due)]
         return due
 
@@ -232,6 +232,7 @@ def run(link: SoundLink, config: SoundConfig) -> None:
                     retry = tuple(kind for kind in retry if kind != "miniaudio")
                 device = _better(retry, device, player, config)
             device.tend()
+            board["connections"] = device.connections
             board["ready"] = 1.0
             pause.wait(_TEND_S)
     finally:
@@ -249,7 +250,7 @@ def _better(kinds: tuple[str, ...], present: Device | None, player: _Player, con
     for kind in (*kinds, *(("none",) if present is None else ())):
         device = None
         try:
-            device = open_device(kind, config.block, backends, config.midi_out)
+            device = open_device(kind, config.block, backends, config.hears_us)
             player.prepare(device.rate)
             if present:
                 present.close()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.io.window import Presenter
     from engine.recording import Recording
     from engine.session import Session, Stage
+    from engine.show_file import ShowFile
     from engine.web.guard import Role
     from engine.workers.web import WebConfig
 
@@ -76,83 +77,19 @@ def _has_screen() -> bool:
     )
 
 
-def _load_show(path: Path, arguments: argparse.Namespace) -> Any:
-    from engine.core.show import ShowError, parse
+def _show_file(arguments: argparse.Namespace, path: str | Path | None = None) -> "ShowFile":
+    from engine.show_file import ShowFile
+
+    return ShowFile(Path(path or arguments.show), vars(arguments))
+
+
+def _load_show(file: "ShowFile") -> Any:
+    from engine.core.show import ShowError
 
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        show = parse(text, str(path))
+        return file.load(file.read())
     except ShowError as error:
         raise Failure(str(error)) from None
-    for key in ("sound_ms", "picture_ms", "generator", "musician", "tight"):
-        if (value := getattr(arguments, key, None)) is not None:
-            show = show.model_copy(update={key: None if value == "none" else value})
-    show = _with_controllers(_with_audio(_with_picture(show, path, text), path, text), path, text)
-    device = {key: value for key in ("device", "block") if (value := getattr(arguments, key, None))}
-    if show.sound.soundfont:
-        device["soundfont"] = str(path.parent / show.sound.soundfont)
-    if device:
-        show = show.model_copy(update={"sound": show.sound.model_copy(update=device)})
-    return _checked(show)
-
-
-def _with_picture(show: Any, path: Path, text: str) -> Any:
-    """Return the show with what it looks at found beside its file."""
-    if show.picture is None:
-        return show
-    from engine.core.show import line_of
-    from engine.io.pictures import problem
-
-    beside = str(path.parent / show.picture.source)
-    source = show.picture.source if show.picture.source.startswith("camera:") else beside
-    if wrong := problem(source):
-        raise Failure(f"{path}:{line_of(text, ['picture', 'source'])}: picture.source: {wrong}")
-    return show.model_copy(update={"picture": show.picture.model_copy(update={"source": source})})
-
-
-def _with_audio(show: Any, path: Path, text: str) -> Any:
-    """Return the show with the sound file that it listens to, if it is one, found beside its own."""
-    from engine.core.show import line_of
-    from engine.io.capture import is_file
-
-    if show.audio is None or not is_file(show.audio.device):
-        return show
-    beside = path.parent / show.audio.device
-    if not beside.is_file():
-        raise Failure(f"{path}:{line_of(text, ['audio', 'device'])}: audio.device: no such file as {beside}")
-    return show.model_copy(update={"audio": show.audio.model_copy(update={"device": str(beside)})})
-
-
-def _with_controllers(show: Any, path: Path, text: str) -> Any:
-    """Return the show with the default routes of its controllers, whose own maps lie beside its file."""
-    from engine.core.show import line_of
-    from engine.io.controller_maps import MapError, load, with_default_routes
-
-    placed = []
-    for number, each in enumerate(show.controller):
-        place = str(path.parent / each.map) if each.map.endswith(".toml") else each.map
-        try:
-            load(place)
-        except MapError as error:
-            where = f"{path}:{line_of(text, ['controller', number, 'map'])}: controller[{number}].map"
-            raise Failure(f"{where}: {error}") from None
-        placed.append(each.model_copy(update={"map": place}))
-    return with_default_routes(show.model_copy(update={"controller": tuple(placed)})) if placed else show
-
-
-def _checked(show: Any) -> Any:
-    """Return a show that options have changed, checked again as a whole."""
-    from pydantic import ValidationError
-
-    try:
-        return type(show).model_validate(show.model_dump(by_alias=True))
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][-1] if first["loc"] else "picture-ms").replace("_", "-")
-        raise Failure(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None":
@@ -239,10 +176,8 @@ def play(arguments: argparse.Namespace) -> int:
     from engine.session import Stage
 
     started_us = _command_started_us()
-    path = Path(arguments.show)
-    show = _load_show(path, arguments)
-    if arguments.perform and show.performer is None and arguments.perform != "none":
-        show = _checked(show.model_copy(update={"performer": {"file": arguments.perform}}))
+    file = _show_file(arguments)
+    path, show = file.path, _load_show(file)
     performer = _performer(show, path, arguments.perform)
     arguments.fullscreen = arguments.fullscreen or arguments.unattended
     presenter = _presenter(show, arguments)
@@ -257,7 +192,7 @@ def play(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.recordings) if arguments.recordings else default_folder()
     recording = folder / f"{path.stem}-{datetime.now():%Y-%m-%d-%H%M%S-%f}{SUFFIX}"
     stage = Stage(
-        provider=arguments.provider, seconds=seconds, recording=recording, performer=performer,
+        provider=arguments.provider, file=file, seconds=seconds, recording=recording, performer=performer,
         started_us=started_us, health_port=arguments.health, marked=arguments.marker,
         page=_page(show, path) if show.web.enabled and not arguments.no_web else None,
     )  # fmt: skip
@@ -412,10 +347,10 @@ def install_service(arguments: argparse.Namespace) -> int:
     if arguments.remove:
         print(service.remove())
         return 0
-    path = Path(arguments.show)
-    _load_show(path, arguments)
+    file = _show_file(arguments)
+    _load_show(file)
     try:
-        print(service.install(path, arguments.health, arguments.keep))
+        print(service.install(file.path, arguments.health, arguments.keep))
     except OSError as error:
         raise Failure(f"{service.folder()}: {error.strerror or error}") from None
     return 0
@@ -426,7 +361,8 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.show == "overhead":
         from engine import bench_overhead
 
-        return bench_overhead.run(_load_show(DEMO, arguments), arguments.seconds, arguments.report)
+        show = _load_show(_show_file(arguments, DEMO))
+        return bench_overhead.run(show, arguments.seconds, arguments.report)
     if arguments.show == "generators":
         from engine import bench_generators
 
@@ -515,7 +451,7 @@ def latency(arguments: argparse.Namespace) -> int:
         if arguments.compare:
             measured = [page.read(Path(file)) for file in arguments.compare]
         elif arguments.film:
-            measured = [from_film(read_film(Path(arguments.film)), _load_show(path, arguments))]
+            measured = [from_film(read_film(Path(arguments.film)), _load_show(_show_file(arguments)))]
         else:
             options = [
                 f"--{key.replace('_', '-')}={value}"
@@ -527,7 +463,7 @@ def latency(arguments: argparse.Namespace) -> int:
                 cable=arguments.cable, options=tuple(options),
             )  # fmt: skip
             with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
-                show = _load_show(path, arguments)
+                show = _load_show(_show_file(arguments))
                 measured = [measure(setting, show, lambda share: bar.update(100 * share - bar.n))]
         print(page.table(measured))
         if arguments.report:
@@ -543,7 +479,7 @@ def trace(arguments: argparse.Namespace) -> int:
     from engine.latency.trace import table
     from engine.latency.trace import trace as follow
 
-    show = _load_show(Path(arguments.show), arguments)
+    show = _load_show(_show_file(arguments))
     presenter = _presenter(show, arguments)
     try:
         ways = follow(show, presenter, arguments.notes, arguments.provider)

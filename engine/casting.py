@@ -43,6 +43,17 @@ def together(frames: Sequence[Frame]) -> Frame | None:
     return replace(one, pixels=crossfade(one.pixels, other.pixels, other.share), share=1.0)
 
 
+def check(show: Show) -> None:
+    """Raise NoModel or ManifestError where a generator that the show names is not here."""
+    library.look(show.generator, manifest.Generator)
+    for cue in show.cue:
+        if cue.generator:
+            try:
+                library.look(cue.generator, manifest.Generator)
+            except ValueError as error:
+                raise library.NoModel(f"cue {cue.number:g}: generator: {error}") from None
+
+
 # Three threads meet here. The watch alone changes `players`, a tuple that it replaces as a whole; the core's
 # thread hands out jobs and asks what is to be answered; the presenter's thread reads pictures. Which
 # generator makes the picture of a tick is the state's to say, so what plays live is what a replay shows.
@@ -61,12 +72,7 @@ class Casting:
         self._started = 0
         self._networks = tuple(library.find(each.name, manifest.Effect) for each in show.network)
         library.find(show.generator, manifest.Generator)  # every file checked, before the curtain
-        for number, cue in enumerate(show.cue):
-            if cue.generator:
-                try:
-                    library.look(cue.generator, manifest.Generator)
-                except ValueError as error:
-                    raise library.NoModel(f"cue {show.cue[number].number:g}: generator: {error}") from None
+        check(show)
         self.players: tuple[Player, ...] = (self._start(show.generator, ahead=False),)
         self.retired: list[Worker] = []
         self.history: list[tuple[int, Enter | Refuse]] = []

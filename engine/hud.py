@@ -66,6 +66,7 @@ def lines(session: "Session") -> tuple[str, ...]:
     """Return the lines for the present state."""
     show, state, seen = session.show, session.state, session.presentation
     sound, generator = session.sound.board, session.generator.board
+    trouble = session.reviser.trouble.splitlines() if session.reviser else []
     ports = ", ".join(session.midi.ports()) or "none"
     return (
         f"{show.title}   {state.transport.bpm:.0f} bpm   psi {state.levels[INDEX['psi']]:.2f}",
@@ -78,5 +79,6 @@ def lines(session: "Session") -> tuple[str, ...]:
         f"   p99 {_p99(session.sound_deviation)}   voices {sound['voices']:.0f}",
         _cast(session),
         *((_musician(state),) if show.musician else ()),
+        *trouble[:1],
         f"inputs {session.source.taken}   dropped {session.source.dropped}   MIDI {ports}",
     )

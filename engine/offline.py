@@ -11,6 +11,8 @@ from engine.core.advance import advance
 from engine.core.contract import seen_at
 from engine.core.jobs import FrameJob, SoundEvent
 from engine.core.latent import frame_job
+from engine.core.revision import revised
+from engine.core.show import Show
 from engine.core.state import ShowState, initial
 from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
     from engine.render.maker import Maker
 
 
-def play(recording: Recording) -> Iterator[ShowState]:
-    """Yield the state after each tick, with the jobs of that tick in it."""
+def play(recording: Recording) -> Iterator[tuple[Show, ShowState]]:
+    """Yield the show and the state after each tick, with the jobs of that tick in it."""
     ticks = recording.by_tick()
-    state = initial(recording.show)
+    show, state = recording.show, initial(recording.show)
     for tick in range(recording.end_tick):
-        state = advance(recording.show, state, ticks.get(tick, ()))
-        yield state
+        state = advance(show, state, ticks.get(tick, ()))
+        yield show, state
+        show, state = revised(show, state)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Verdict:
 def verify(recording: Recording) -> Verdict:
     """Run the core over the recording and compare the digest of every second."""
     agreed = 0
-    for state in play(recording):
+    for _, state in play(recording):
         logged = recording.digests.get(state.tick)
         if logged is None:
             continue
@@ -82,11 +85,11 @@ def render(
     block = np.zeros((frame_samples, 2), np.float32)
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     with VideoWriter(path, *size, fps, SAMPLE_RATE, quality) as video:
-        for state in play(recording):
+        for show, state in play(recording):
             queue.extend(state.sounds)
             if state.tick % frame_ticks:
                 continue
-            job: FrameJob = frame_job(recording.show, state)
+            job: FrameJob = frame_job(show, state)
             named = {state.cast.playing} | ({state.cast.leaving} if job.share < 1.0 else set())
             cast = {name: cast.get(name) or makers(name) for name in sorted(named)}
             pixels = cast[state.cast.playing].picture(job)

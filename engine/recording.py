@@ -21,12 +21,12 @@ from threading import Thread
 from typing import Any
 
 from engine.core.events import Event, decode, encode
-from engine.core.show import Show
+from engine.core.show import MAX_JSON, Show
 from engine.core.units import SAMPLE_RATE, TICKS_PER_SECOND
 
 SUFFIX = ".chladni"
 FLUSH_S = 0.5
-MAX_LINE = 1_000_000  # characters; a phrase of 256 notes has about 20,000
+MAX_LINE = 3 * MAX_JSON  # characters; of a revised show each may be escaped
 MAX_OFFSET = 10 * SAMPLE_RATE
 MAX_TICK = 400 * 24 * 3600 * TICKS_PER_SECOND  # over a year of playing
 

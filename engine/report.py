@@ -90,6 +90,7 @@ def collect(session: Session) -> dict[str, Any]:
             **{name: session.memory_mb.get(name, used.memory_mb) for name, used in usage.items()},
         },
         "restarts": {worker.name: worker.restarts for worker in session.workers},
+        "revisions": session.revisions,
         "musician_repeats": session.state.musician.repeats,
         "musician_kept": session.state.musician.kept,
         "warnings": list(session.warnings),
@@ -182,6 +183,8 @@ def table(report: dict[str, Any]) -> str:
     for swap in picture["swaps"]:
         what = f"refused: {swap['refused']}" if "refused" in swap else f"entered over {swap['fade_s']:.1f} s"
         lines.append(f"  swap      {swap['at_s']:.1f} s: {swap['generator']} {what}")
+    if report["revisions"]:
+        lines.append(f"  show      {report['revisions']} revisions while it played")
     restarted = [f"{name} {count}" for name, count in report["restarts"].items() if count]
     if restarted:
         lines.append(f"  restarts  {', '.join(restarted)}")

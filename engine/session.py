@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -19,11 +18,12 @@ from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
-from engine.core.events import Enter, Event, Line, NoteOn, Refuse
+from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.music import sound_levels
 from engine.core.parameters import INDEX
+from engine.core.revision import revised
 from engine.core.show import Show
 from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
 from engine.core.text import caption
@@ -41,6 +41,8 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
+from engine.reviser import Reviser
+from engine.show_file import ShowFile
 from engine.vitals import Vitals
 from engine.web.desk import Desk
 from engine.workers import audio, health, musician, picture, poet, sound, web
@@ -123,6 +125,7 @@ class Stage:
     """What a performance runs on, beside the show itself."""
 
     provider: str = "auto"
+    file: ShowFile | None = None  # the show's, watched while it plays
     seconds: float | None = None
     recording: Path | None = None
     replay: Recording | None = None
@@ -172,13 +175,17 @@ class Session:
         )
         if self.desk:
             self.presentation.seen = self.desk.seen
+        self.reviser = Reviser(stage.file, show, self._revise, self._tell_again) if stage.file else None
+        self.revisions = 0
         self.hud: tuple[str, ...] = ()
         self.presentation.hud = lambda: self.hud
         self._open_devices()
 
     def _start_workers(self) -> None:
         show, stage = self.show, self.stage
-        upcoming = _logged_casts(stage.replay) if stage.replay else partial(cast.upcoming, show)
+        upcoming = (
+            _logged_casts(stage.replay) if stage.replay else lambda state: cast.upcoming(self.show, state)
+        )
         self.casting = Casting(show, stage.provider, self.presenter.shaders, upcoming)
         self.sound = sound_link()
         self.musician = musician_link()
@@ -254,9 +261,7 @@ class Session:
         if show.osc.listen and not self.stage.replay:
             host, port = show.osc.listen.rsplit(":", 1)
             try:
-                self.osc = OscServer(
-                    host, int(port), self.clock, put, self.osc_out, self.generators
-                )
+                self.osc = OscServer(host, int(port), self.clock, put, self.osc_out, self.generators)
             except OSError as error:
                 self._warn(f"OSC: {error}")
 
@@ -275,6 +280,8 @@ class Session:
             helpers.append(Thread(target=self._lines, name="lines", daemon=True))
         if self.desk:
             helpers.append(Thread(target=self.desk.run, args=(self,), name="desk", daemon=True))
+        if self.reviser:
+            helpers.append(Thread(target=self.reviser.run, args=(self.stop,), name="show file", daemon=True))
         try:
             if self.stage.replay:
                 self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
@@ -379,7 +386,9 @@ class Session:
                 state = close(show, state)
                 self._dispatch(state)
                 self._after_tick(state)
-                self.state = state = open_tick(state)
+                show, state = revised(show, open_tick(state))
+                self.revisions += show is not self.show
+                self.show, self.state = show, state
                 self._sent_sounds = self._sent_heard = self._sent_writes = 0
                 if end_tick is not None and state.tick >= end_tick:
                     self.stop.set()
@@ -521,6 +530,15 @@ class Session:
         if problem and problem not in self.warnings:
             self.warnings.append(problem)
             print(f"warning: {problem}", file=sys.stderr, flush=True)
+
+    def _revise(self, body: Revise) -> None:
+        """Bring a revision of the show in through the front door."""
+        self.inbox.put(self.clock.now(), STAGE, body)
+
+    def _tell_again(self, problem: str) -> None:
+        """Say something about the show file, as often as it comes up; the report says it once."""
+        self.warnings += [line for line in problem.splitlines() if line not in self.warnings]
+        print(problem, file=sys.stderr, flush=True)
 
     def ask_report(self) -> None:
         """Have `on_report` called soon, from a thread that has the time (safe in a signal handler)."""

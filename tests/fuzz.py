@@ -271,8 +271,20 @@ def _osc_seeds() -> list[bytes]:
     both = b"#bundle\0" + struct.pack(">Q", 1)
     both += b"".join(struct.pack(">i", len(each)) + each for each in (fader, note))
     nested = b"#bundle\0" + struct.pack(">Q", 1 << 40) + struct.pack(">i", len(both)) + both
-    return [fader, note, rich, level, generator, text("/chladni/go"), both, nested, cue, preset,
-            column, fader_level]
+    return [
+        fader,
+        note,
+        rich,
+        level,
+        generator,
+        text("/chladni/go"),
+        both,
+        nested,
+        cue,
+        preset,
+        column,
+        fader_level,
+    ]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from engine.core.show import Show, parse
 from engine.io.performer import Performer, load
 from engine.io.window import Headless, Presenter
 from engine.session import Session, Stage
+from engine.show_file import ShowFile
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOW = ROOT / "shows" / "first_light.toml"
@@ -30,13 +31,18 @@ def performer() -> Performer:
 
 @contextmanager
 def playing(
-    folder: Path, show: Show | None = None, presenter: Presenter | None = None, attended: bool = False
+    folder: Path,
+    show: Show | None = None,
+    presenter: Presenter | None = None,
+    attended: bool = False,
+    file: ShowFile | None = None,
 ) -> Iterator[Session]:
     """Play until the block ends; the session is handed over once the first frame has been shown.
 
     An attended show is not played by its recorded performer.
     """
-    stage = Stage(recording=folder / "show.chladni", performer=None if attended else performer())
+    performing = None if attended else performer()
+    stage = Stage(recording=folder / "show.chladni", performer=performing, file=file)
     session = Session(show or first_light(), stage, presenter or Headless((640, 360)))
     thread = Thread(target=session.run, name="performance")
     thread.start()

@@ -17,7 +17,8 @@ from engine.core.events import Event
 from engine.core.jobs import SoundKind
 from engine.core.latent import FLASH_TICKS, frame_job, mix64
 from engine.core.parameters import EFFECTS, INDEX, PARAMETERS
-from engine.core.show import Show, parse
+from engine.core.revision import revised
+from engine.core.show import Cue, Route, Show, as_json, parse
 from engine.core.state import PERFORMER, STAGE, ShowState, initial
 from engine.core.transport import beat_at
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND, samples_from_ms
@@ -34,19 +35,27 @@ def show(**changes: object) -> Show:
     return Show.model_validate({"title": "test", "musician": None} | changes)
 
 
-def run(
+def played(
     a_show: Show, ticks: int, happened: dict[int, list[tuple[str, ev.Body]]] | None = None
-) -> list[ShowState]:
-    """Return the states after each tick; each body is stamped at the start of its tick."""
-    states, state, sequence = [], initial(a_show), 0
+) -> list[tuple[Show, ShowState]]:
+    """Return the show and the state after each tick; each body is stamped at the start of its tick."""
+    after, state, sequence = [], initial(a_show), 0
     for tick in range(ticks):
         now = []
         for source, body in (happened or {}).get(tick, []):
             now.append(Event(tick, 0, source, sequence, body))
             sequence += 1
         state = advance(a_show, state, now)
-        states.append(state)
-    return states
+        after.append((a_show, state))
+        a_show, state = revised(a_show, state)
+    return after
+
+
+def run(
+    a_show: Show, ticks: int, happened: dict[int, list[tuple[str, ev.Body]]] | None = None
+) -> list[ShowState]:
+    """Return the states after each tick."""
+    return [state for _, state in played(a_show, ticks, happened)]
 
 
 def level(state: ShowState, name: str) -> float:
@@ -305,26 +314,6 @@ def musical(**changes: object) -> Show:
     return show(musician="piano", tempo={"bpm": 120}, **changes)
 
 
-BODIES = st.one_of(
-    st.builds(ev.NoteOn, st.integers(1, 16), st.integers(0, 127), st.floats(0.01, 1)),
-    st.builds(ev.NoteOff, st.integers(1, 16), st.integers(0, 127), st.floats(0, 1)),
-    st.builds(ev.Control, st.sampled_from(["/x", "/y", "/midi/1/cc/1"]), st.floats(-2, 2)),
-    st.builds(ev.Bend, st.integers(1, 16), st.floats(-48, 48)),
-    st.builds(ev.Sustain, st.integers(1, 16), st.floats(0, 1)),
-    st.builds(ev.Program, st.integers(1, 16), st.integers(0, 127)),
-    st.sampled_from(
-        [ev.Go(), ev.Back(), ev.Tap(), ev.Start(), ev.Stop(), ev.Continue(), ev.ClockPulse(), ev.Release()]
-    ),
-    st.builds(ev.GoTo, st.sampled_from([1.0, 2.5, 3.0])),
-    st.builds(ev.Hold, st.sampled_from([0.0, 1.0])),
-    st.builds(ev.Blackout, st.floats(-1, 2)),
-    st.builds(ev.Store, st.sampled_from(["mine", "theirs"])),
-    st.builds(ev.Recall, st.sampled_from(["mine", "theirs", "none"]), st.floats(0, 1)),
-    st.builds(ev.SongPosition, st.integers(0, 16383)),
-)
-HAPPENED = st.dictionaries(
-    st.integers(0, 300), st.lists(st.tuples(st.sampled_from(["a", "midi:b", PERFORMER]), BODIES), max_size=4)
-)
 BUSY = musical(
     performer={"file": "x.mid", "attract_s": 0.5},
     route=[
@@ -346,6 +335,40 @@ BUSY = musical(
         {"name": "theirs", "levels": {"hue": 90.0, "musician.mode": "duet"}},
     ],
 )
+ROUTES = (*BUSY.route, Route.model_validate({"from": "/y", "to": "hue", "range": (0, 9), "mode": "add"}))
+CUES = (
+    *BUSY.cue,
+    Cue(number=1, fade_s=0.3, autofollow_s=0.2, levels={"psi": 0.9, "hue": 30.0}),
+    Cue(number=0.5, levels={"bloom": 1.0}),
+    Cue(number=2, fade_s=0.1, levels={"psi": 0.4}),
+)
+BODIES = st.one_of(
+    st.builds(ev.NoteOn, st.integers(1, 16), st.integers(0, 127), st.floats(0.01, 1)),
+    st.builds(ev.NoteOff, st.integers(1, 16), st.integers(0, 127), st.floats(0, 1)),
+    st.builds(ev.Control, st.sampled_from(["/x", "/y", "/midi/1/cc/1"]), st.floats(-2, 2)),
+    st.builds(ev.Bend, st.integers(1, 16), st.floats(-48, 48)),
+    st.builds(ev.Sustain, st.integers(1, 16), st.floats(0, 1)),
+    st.builds(ev.Program, st.integers(1, 16), st.integers(0, 127)),
+    st.sampled_from(
+        [ev.Go(), ev.Back(), ev.Tap(), ev.Start(), ev.Stop(), ev.Continue(), ev.ClockPulse(), ev.Release()]
+    ),
+    st.builds(ev.GoTo, st.sampled_from([1.0, 2.5, 3.0])),
+    st.builds(ev.Hold, st.sampled_from([0.0, 1.0])),
+    st.builds(ev.Blackout, st.floats(-1, 2)),
+    st.builds(ev.Store, st.sampled_from(["mine", "theirs"])),
+    st.builds(ev.Recall, st.sampled_from(["mine", "theirs", "none"]), st.floats(0, 1)),
+    st.builds(ev.SongPosition, st.integers(0, 16383)),
+    st.builds(
+        lambda routes, cues: ev.Revise(as_json(BUSY.model_copy(update={"route": routes, "cue": cues}))),
+        st.lists(st.sampled_from(ROUTES), max_size=3).map(tuple),
+        st.lists(st.sampled_from(CUES), max_size=4, unique_by=lambda cue: cue.number).map(
+            lambda cues: tuple(sorted(cues, key=lambda cue: cue.number))
+        ),
+    ),
+)
+HAPPENED = st.dictionaries(
+    st.integers(0, 300), st.lists(st.tuples(st.sampled_from(["a", "midi:b", PERFORMER]), BODIES), max_size=4)
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -354,15 +377,15 @@ def test_rolled_back_and_played_again_it_reaches_the_same_bits(
     happened: dict[int, list[tuple[str, ev.Body]]], back_to: int
 ) -> None:
     """Play, roll back, play the rest again; and play it event by event as the session does."""
-    states = run(BUSY, 320, happened)
-    state, sequence = states[back_to - 1], sum(len(v) for k, v in happened.items() if k < back_to)
+    after = played(BUSY, 320, happened)
+    (a_show, state), sequence = after[back_to - 1], sum(len(v) for k, v in happened.items() if k < back_to)
     for tick in range(back_to, 320):
-        state = open_tick(state)
+        a_show, state = revised(a_show, open_tick(state))
         for source, body in happened.get(tick, []):
-            state = receive(BUSY, state, Event(tick, 0, source, sequence, body))
+            state = receive(a_show, state, Event(tick, 0, source, sequence, body))
             sequence += 1
-        state = close(BUSY, state)
-        assert state.digest() == states[tick].digest()
+        state = close(a_show, state)
+        assert state.digest() == after[tick][1].digest()
 
 
 def test_the_digest_sees_one_bit() -> None:

@@ -309,7 +309,7 @@ def test_a_folder_that_is_read_only_costs_the_recording_until_it_is_not(tmp_path
 
 
 @linux
-def test_a_show_file_that_is_spoilt_while_it_plays_spoils_nothing(tmp_path: Path) -> None:
+def test_a_show_file_that_is_spoilt_while_it_plays_is_answered_and_spoils_nothing(tmp_path: Path) -> None:
     show = tmp_path / SHOW.name
     shutil.copy(SHOW, show)
     shutil.copy(SHOW.with_suffix(".chladni"), show.with_suffix(".chladni"))
@@ -320,6 +320,7 @@ def test_a_show_file_that_is_spoilt_while_it_plays_spoils_nothing(tmp_path: Path
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
+    assert output.count(f"{show}:1: this is no TOML") == 2, f"at once, and in the report: {output}"
     verdict = verify(read(path))
     assert verdict.agreed == verdict.seconds > 0
 

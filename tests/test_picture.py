@@ -272,6 +272,6 @@ def test_a_show_that_looks_at_a_picture_replays_without_the_model(
     verdict = offline.verify(played)
     assert verdict.differs_at is None
     assert verdict.agreed == verdict.seconds >= 6
-    *_, last = offline.play(played)
+    *_, (_, last) = offline.play(played)
     assert frame_job(a_show, last).z == last.sight.target != ()
     assert last.sight.generator == event.body.generator == "impressionism"

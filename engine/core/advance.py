@@ -14,6 +14,7 @@ from engine.core import (
     patch,
     plan,
     presets,
+    revision,
     sight,
     text,
     transport,
@@ -88,7 +89,7 @@ def advance(show: Show, state: ShowState, happened: Iterable[Event]) -> ShowStat
     """Return the state one tick on. `happened` are the events of tick `state.tick` in their logged order.
 
     The session calls `receive` at once for each event and `close` at the tick's end; replay calls this. It
-    is the same composition, so both reach the same bits.
+    is the same composition, so both reach the same bits. Between two ticks both call `revised`.
     """
     state = open_tick(state)
     for event in happened:
@@ -185,6 +186,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Answers: lambda show, state, event, body: duet.take_answers(state, body),
     events.Line: lambda show, state, event, body: text.take(state, body),
     events.Mark: lambda show, state, event, body: state,
+    events.Revise: lambda show, state, event, body: revision.take(state, body),
     events.LinkBeat: lambda show, state, event, body: transport.link(
         state, event.sample, body.beat, body.bpm
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, get_args
 
-from engine.core.show import PRESET_NAME
+from engine.core.show import PRESET_NAME, from_json
 from engine.core.units import TICK_SAMPLES
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -271,11 +271,18 @@ class Mark:
     begins: int
 
 
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """The show file was changed while it plays: from here on the show is `show`, as JSON."""
+
+    show: str
+
+
 Body = (
     NoteOn | NoteOff | Bend | Pressure | Timbre | Sustain | Program | Control
     | ClockPulse | Start | Stop | Continue | SongPosition | Tap | Go | Back | GoTo | Hold | Blackout
     | Store | Recall | Release | Phrase | Answers | Line | LinkBeat | AudioBeat | Swap | Enter | Refuse
-    | Projection | Mark
+    | Projection | Mark | Revise
 )  # fmt: skip
 
 
@@ -333,6 +340,8 @@ def decode(data: Any) -> Body:
     if kind is Answers:
         return _answers(values)
     body: Body = kind(*_checked(kind, values))
+    if isinstance(body, Revise):
+        from_json(body.show)
     if isinstance(body, Projection) and not _SIGNED_BYTES.fullmatch(body.levels):
         raise ValueError(f"Projection.levels are to be 1 to {MAX_Z} bytes in hex, found {body.levels[:40]!r}")
     if isinstance(body, Store | Recall) and not PRESET_NAME.fullmatch(body.preset):

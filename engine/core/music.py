@@ -55,6 +55,12 @@ def lane_of(show: Show, state: ShowState, source: str, channel: int) -> tuple[Sh
     return replace(state, lanes=(*state.lanes, lane)), len(state.lanes)
 
 
+def assign(show: Show, state: ShowState) -> ShowState:
+    """Return the state with the instrument of its part on each lane; keys that are down keep theirs."""
+    lanes = (replace(lane, instrument=_part(show, lane.source, lane.channel)) for lane in state.lanes)
+    return replace(state, lanes=tuple(lanes))
+
+
 def _part(show: Show, source: str, channel: int) -> int:
     for part in show.sound.parts:
         if part.channel in (0, channel) and fnmatchcase(source, part.source):

@@ -1,6 +1,6 @@
 """The patch: which input moves which parameter, through which curve."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -184,6 +184,54 @@ def settle(show: Show, state: ShowState, moved: Iterable[int]) -> ShowState:
             total += state.added[number]
         levels[index] = clamp(index, precedence.base(show, state.bases, index) + total)
     return replace(state, levels=tuple(levels))
+
+
+def revise(before: Show, show: Show, state: ShowState) -> ShowState:
+    """Return the state with what belongs to a route carried to where the route stands in a revised patch.
+
+    A route that was changed between the same two ends keeps what came through it, and adds from there; one
+    that is gone takes along what it added, and what glided through it arrives at once.
+    """
+    places = _places(before.route, show.route)
+    numbers = {place: number for number, place in enumerate(places) if place is not None}
+    state = replace(
+        state,
+        touches=tuple(Touch() if place is None else state.touches[place] for place in places),
+        added=tuple(0.0 if place is None else state.added[place] for place in places),
+        adding=tuple(
+            replace(item, route=numbers[item.route]) for item in state.adding if item.route in numbers
+        ),
+        glides=tuple(replace(item, route=numbers.get(item.route, DIRECT)) for item in state.glides),
+    )
+    for place, number in numbers.items():
+        route, touch = show.route[number], state.touches[number]
+        if (
+            route != before.route[place]
+            and route.mode == "add"
+            and touch.address
+            and plays(show, state, route)
+        ):
+            state = _add(state, Glide(INDEX[route.to], level_of(route, touch.position), number))
+    return settle(show, state, {INDEX[route.to] for route in (*before.route, *show.route)})
+
+
+def _places(before: Sequence[Route], after: Sequence[Route]) -> list[int | None]:
+    """Return where each route stood before, or None: the same route, else one between the same two ends."""
+    left = dict(enumerate(before))
+    places: list[int | None] = [None] * len(after)
+    likeness: tuple[Callable[[Route], object], ...] = (
+        lambda route: route,
+        lambda route: (route.source, route.to, route.mode),
+    )
+    for alike in likeness:
+        stood: dict[object, list[int]] = {}
+        for place, route in left.items():
+            stood.setdefault(alike(route), []).append(place)
+        for number, route in enumerate(after):
+            if places[number] is None and (found := stood.get(alike(route))):
+                places[number] = place = found.pop(0)
+                del left[place]
+    return places
 
 
 def _mind_the_cue(show: Show, state: ShowState, number: int) -> ShowState:

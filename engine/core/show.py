@@ -4,7 +4,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -71,6 +71,8 @@ def _levels_fit(levels: dict[str, float]) -> dict[str, float]:
 
 
 _CHOICES_TOO: Final[dict[str, Any]] = {"additionalProperties": {"type": ["number", "string"]}}
+
+
 def _address(address: str) -> str:
     match = re.fullmatch(r"[^\s:]+:(\d{1,5})", address)
     if not match or not 0 < int(match[1]) < 65536:
@@ -560,7 +562,7 @@ def begins(show: Show, parameter: int) -> float:
 def parse(text: str, name: str) -> Show:
     """Return the show of a TOML text; `name` stands before each error. Raise ShowError."""
     try:
-        return Show.model_validate(tomllib.loads(text))
+        show = Show.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         place = f"{name}:{line[1]}" if line else f"{name}:{text.count(chr(10)) + 1}"
@@ -568,6 +570,32 @@ def parse(text: str, name: str) -> Show:
     except ValidationError as error:
         lines = [_explain(text, name, item) for item in error.errors()]
         raise ShowError("\n".join(lines)) from None
+    if (length := len(as_json(show))) > MAX_JSON:
+        raise ShowError(f"{name}: {length:,} characters as JSON, more than a recording takes: {MAX_JSON:,}")
+    return show
+
+
+MAX_JSON: Final = 2_000_000  # characters of a show as JSON, one line of a recording; 500 cues have 250,000
+
+
+def as_json(show: Show) -> str:
+    """Return a whole show as compact JSON."""
+    return show.model_dump_json(by_alias=True)
+
+
+@lru_cache(maxsize=4)
+def from_json(text: str) -> Show:
+    """Return the show that `as_json` wrote. Raise ShowError.
+
+    A long cue list takes milliseconds: who sends it to the core has read it with this before, and the core
+    finds it read.
+    """
+    try:
+        return Show.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "show"
+        raise ShowError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 _WANTED = {  # in the words of TOML

@@ -12,7 +12,7 @@ PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
 PICTURE = "picture"  # the source of projected pictures
 AUDIO = "audio"  # the source of what a sound input hears
-STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, or can't be had
+STAGE = "stage"  # the source of what the session itself has to say: a generator is warm, the show was revised
 
 HANDS, GO, FOLLOW = "hands", "go", "follow"  # the kinds of what moves a parameter
 
@@ -299,8 +299,8 @@ class ShowState:
     `beats` counts the beats played, `beat` is where the transport stood at the last control step. `presets`
     are those stored while playing. `hands` are the performer's and the musician's, `tonality` is the
     performer's. `faults` counts events that could not be received. A sound event names a lane by its place
-    in `lanes`.
-    `sounds`, `heard` and `writes` are the jobs of the present tick.
+    in `lanes`. `revision` is the show, as JSON, that is to play from the next tick on, "" for the one that
+    does. `sounds`, `heard` and `writes` are the jobs of the present tick.
     """
 
     tick: int
@@ -333,6 +333,7 @@ class ShowState:
     presets: tuple[Preset, ...] = ()
     sight: Sight = Sight()
     faults: int = 0
+    revision: str = ""
     sounds: tuple[SoundEvent, ...] = ()
     heard: tuple[Heard | Ask, ...] = ()
     writes: tuple[Write, ...] = ()

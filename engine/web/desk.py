@@ -131,4 +131,3 @@ class Desk:
     def troubles(self) -> Iterable[str]:
         """Return what the web process has to say, for people."""
         return [unpack_text(record) for record in self._link.says.pop_all()]
-

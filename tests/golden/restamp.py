@@ -14,7 +14,7 @@ def restamp(path: Path) -> None:
     ticks = recording.by_tick()
     for event in ticks.get(0, []):
         recorder.event(event)
-    for state in play(recording):
+    for _, state in play(recording):
         if state.tick % 240 == 0:
             recorder.digest(state.tick, state.digest())
         for event in ticks.get(state.tick, []):

@@ -18,7 +18,9 @@ from models import manifest
 
 MINUTES = 20.0  # the longest that an import may take
 _PART = ".part"
-_SPARING = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2"}  # of address space, which is limited
+_SPARING = {  # of address space, which is limited; and what is freed (glibc: above 1 MB) goes back at once
+    "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+}  # fmt: skip
 
 
 class ImportFailed(ValueError):

@@ -302,8 +302,12 @@ _ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Manifest, Field(discriminator
 
 def entry(path: Path) -> dict[str, Any]:
     """Return a manifest's description of a file."""
-    data = path.read_bytes()
-    return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return {"file": path.name, "sha256": _digest(path), "bytes": path.stat().st_size}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def load(folder: Path) -> Manifest:
@@ -346,6 +350,6 @@ def _check(folder: Path, file: File) -> None:
     size = path.stat().st_size
     if size != file.bytes:
         raise ManifestError(f"{path}: {size} bytes, {FILE} says {file.bytes}; copy the file again")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = _digest(path)
     if digest != file.sha256:
         raise ManifestError(f"{path}: SHA-256 {digest}, {FILE} says {file.sha256}; copy the file again")

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ import pytest
 import torch
 from checkpoints import CANARY, GOLDEN, Golden, nvlabs, safetensors, torch_file
 
-from models import importers
+from models import importers, precision, quantise
 from models.importers import CheckpointError, Network
+from models.importers.folder import look
 from models.importers.graph import Graph
 from models.importers.network import BEND
 
@@ -208,6 +210,46 @@ def test_lower_rungs_are_the_lower_heads(folder: Path) -> None:
     for asked in ({"height": 20}, {"height": 32, "bends": ("b64",)}):
         with pytest.raises(CheckpointError):
             network.synthesis(**asked)
+
+
+def test_a_lower_rung_is_quantised_by_what_the_best_one_showed(folder: Path) -> None:
+    golden = Golden("stylegan2-skip-clamp-64")
+    network = importers.read(write(folder, golden, "stylegan2-skip-clamp-64"))
+    feed = feed_of(golden, network)
+    best = network.synthesis(64, plain=True)
+    (picture,), limits = look(best, folder, [{name: feed[name] for name in best.inputs}], watched=True)
+    assert np.array_equal(picture, run(best, feed))
+    assert not (folder / "looking.onnx").exists()
+    for height in (64, 32):
+        plain = network.synthesis(height, plain=True)
+        known = quantise.ranges(["x"], [[0.0, 1.0]])
+        same = plain.rewritten(partial(quantise.quantised, limits=known))
+        assert np.array_equal(run(same, feed), run(plain, feed))
+        twin = plain.rewritten(partial(quantise.quantised, limits=limits))
+        kernels = onnx.load_from_string(twin.serialise()).graph.initializer
+        assert sum(len(each.dims) == 4 and each.data_type == onnx.TensorProto.INT8 for each in kernels) > 2
+        assert precision.apart([run(plain, feed)], [run(twin, feed)]).psnr_db > 30
+
+
+def test_ranges_of_two_rungs_are_as_wide_as_both() -> None:
+    one = quantise.ranges(["a", "b"], [[1.0, 2.0, -3.0, -1.0], [-1.0, 1.0, -2.0, -1.0]])
+    assert one == {"a": (-1.0, 2.0), "b": (-3.0, 0.0)}
+    assert quantise.united(one, {"b": (-1.0, 4.0), "c": (0.0, 1.0)}) == {
+        "a": (-1.0, 2.0),
+        "b": (-3.0, 4.0),
+        "c": (0.0, 1.0),
+    }
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is in memory")
+def test_what_was_read_of_a_checkpoint_does_not_stay_in_memory(tmp_path: Path) -> None:
+    path = torch_file(tmp_path / "a.pt", {"x": torch.ones(8 << 20)})
+    checkpoint = importers.open_checkpoint(path)
+    assert checkpoint.data["x"].array().sum() == 8 << 20
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if line.endswith(str(path)))
+    resident_kb = int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+    assert resident_kb < 1024
 
 
 CHANGES: dict[str, tuple[Callable[[Golden], Any], str]] = {

@@ -1,21 +1,22 @@
 """Writes what an importer has read as a model folder that the engine plays."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from models import directions, manifest, precision
+from models import directions, manifest, precision, quantise
 from models.importers.graph import Graph
 from models.importers.network import BEND, CheckpointError, Network
-from models.importers.roles import Roles
 
 Floats = NDArray[np.float32]
 Feed = dict[str, NDArray[Any]]
@@ -26,9 +27,11 @@ LEAST_RUNG = 64  # px: smaller ones help nobody, unless there is nothing larger
 RUNGS = 3
 LEAST_DB = 30.0  # an int8 twin further from fp32 is left out
 LEAST_GAIN = 0.9  # and so is one that takes more than this share of fp32's time here
-CALIBRATION_S, ERROR_S = 4.0, 1.0  # worth of pictures, at fp32's speed, within the counts below
-CALIBRATION, PICTURES = (6, 48), (1, 8)
-SHEET, CELL = 4, 128  # pictures a side of the contact sheet, px of each at most
+CALIBRATION_S, ERROR_S, SHEET_S = 4.0, 1.0, 8.0  # worth of pictures, at fp32's speed, within the counts below
+CALIBRATION, PICTURES, SHEET = (4, 48), (2, 8), (2, 4)  # SHEET: a side of the contact sheet
+CLOUDS = 16  # pictures that an image network is calibrated with
+CELL = 128  # px of a picture on it at most
+THREADS = min(4, os.cpu_count() or 1)
 PSI = 0.7
 TOLERANCE = {"w": 1e-3, "image": 2.0}
 
@@ -125,7 +128,7 @@ def write_generator(network: Network, folder: Path, wish: Wish, progress: Progre
     mapping = network.mapping()
     path = folder / "mapping.onnx"
     mapping.write(path)
-    run = precision.session(path.read_bytes())
+    run = precision.session(path, threads=THREADS)
     latents = max(200, min(directions.LATENTS, 40_000 // max(1, network.classes)))
 
     def mapped(z: Floats, label: Floats | None) -> Floats:
@@ -143,20 +146,37 @@ def write_generator(network: Network, folder: Path, wish: Wish, progress: Progre
     if network.classes:
         inputs["label"] = [1, network.classes]
 
-    rungs, notes = [], []
     heights = ladder(network)
+    part = _part(progress, 0.05, 0.25)
+    rungs: dict[int, Original] = {}
     for number, height in enumerate(heights):
-        part = _part(progress, 0.05 + 0.85 * number / len(heights), 0.85 / len(heights))
-        rung, arrays, left_out = _write_rung(network, folder, height, wish, draw, part)
-        rungs.append(rung)
-        golden |= arrays
+        part(number / len(heights), f"{height} px")
+        graph = network.synthesis(height, bends=wish.bends)
+        feed = partial(draw.feed, _shapes(graph), np.random.default_rng(height))
+        rungs[height] = write_original(graph, folder, f"synthesis-{height}", feed)
+        golden |= rungs[height].golden
+    limits = _calibrate(network, folder, wish, rungs, draw, _part(progress, 0.3, 0.35))
+    entries, notes = [], []
+    for number, (height, rung) in enumerate(rungs.items()):
+
+        def half(path: Path, height: int = height, rung: Original = rung) -> None:
+            twin = network.synthesis(height, bends=wish.bends, half=True)
+            if twin.kind == "float16":
+                twin.write(path)
+            else:
+                path.write_bytes(precision.fp16(rung.path.read_bytes()))
+
+        def bytewise(path: Path, height: int = height) -> None:
+            plain = network.synthesis(height, bends=wish.bends, plain=True)
+            plain.rewritten(partial(quantise.quantised, limits=limits)).write(path)
+
+        part = _part(progress, 0.65 + 0.35 * number / len(heights), 0.35 / len(heights))
+        versions, left_out = write_twins(rung, {"int8": bytewise, "fp16": half}, wish.precisions, part)
+        entries.append(rung.entry(str(height), versions))
         notes += left_out
-    progress(0.9, "contact sheet")
-    filling = [rung for rung in rungs if rung["height"] >= CELL]
-    _contact_sheet(folder, (filling or rungs[:1])[-1], draw)
     np.savez_compressed(folder / "golden.npz", **golden)  # type: ignore[arg-type]
     names = [f"bend_{layer}" for layer in wish.bends]
-    declared = {name for rung in rungs for name in rung["inputs"]}
+    declared = {name for rung in rungs.values() for name in rung.inputs}
     head = _head(
         wish, "generator", network.architecture,
         {key: text for key, text in MEANING.items() if key in ("z", "w", "ws", "image")
@@ -169,8 +189,8 @@ def write_generator(network: Network, folder: Path, wish: Wish, progress: Progre
         "num_ws": network.num_ws,
         "classes": list(wish.classes) or [str(number) for number in range(network.classes)],
         "style_groups": {name: list(ends) for name, ends in network.style_groups.items()},
-        "mapping": {**manifest.entry(path), "opset": _opset(path), "inputs": inputs, "output": "w"},
-        "rungs": rungs,
+        "mapping": {**manifest.entry(path), "opset": mapping.opset, "inputs": inputs, "output": "w"},
+        "rungs": entries,
         "statistics": manifest.entry(folder / "statistics.npz"),
         "bends": [layer for layer, name in zip(wish.bends, names, strict=True) if name in declared],
         "golden": {**manifest.entry(folder / "golden.npz"), "tolerance": TOLERANCE},
@@ -188,157 +208,200 @@ def _part(progress: Progress, begun: float, span: float) -> Progress:
     return lambda share, what: progress(begun + span * share, what)
 
 
-def _write_rung(
-    network: Network, folder: Path, height: int, wish: Wish, draw: _Latents, progress: Progress
-) -> tuple[dict[str, Any], Feed, list[str]]:
-    """Write one rung; return its entry, its golden arrays, and what was left out and why."""
-    stem = f"synthesis-{height}"
-    progress(0.0, f"{height} px")
-    graph = network.synthesis(height, bends=wish.bends)
-    shapes = _shapes(graph)
-    data = graph.serialise()
-    session = precision.session(data)
-    rng = np.random.default_rng(height)
-    first = draw.feed(shapes, rng, 0)
-    (image,) = session.run(None, first)
-    begun = time.perf_counter()
-    (again,) = session.run(None, draw.feed(shapes, rng, 1))
-    seconds = time.perf_counter() - begun
-    if not np.any(image != again):
-        raise CheckpointError(f"{height} px: the picture is the same for different latents")
+@dataclass(frozen=True)
+class Original:
+    """A graph in fp32 as it was written, and the pictures that it made of some feeds."""
 
-    def feeds(bounds: tuple[int, int], worth_s: float) -> list[Feed]:
-        count = max(bounds[0], min(bounds[1], int(worth_s / max(seconds, 1e-6))))
-        return [draw.feed(shapes, rng, number) for number in range(count)]
+    path: Path
+    inputs: Mapping[str, tuple[int, ...]]
+    output: str
+    opset: int
+    feeds: Sequence[Feed]
+    pictures: Sequence[NDArray[Any]]
+    best_s: float  # time of a picture
 
-    def half() -> bytes:
-        twin = network.synthesis(height, bends=wish.bends, half=True)
-        return twin.serialise() if twin.kind == "float16" else precision.fp16(data)
+    @property
+    def golden(self) -> Feed:
+        """The first feed and its picture, named as the manifest's golden arrays are."""
+        named = {**self.feeds[0], self.output: self.pictures[0]}
+        return {f"{self.path.stem}/{name}": value for name, value in named.items()}
 
-    def quantised() -> bytes:
-        source = network.synthesis(height, bends=wish.bends, plain=True)
-        return precision.int8(source.serialise(), calibration)
-
-    calibration, pictures = feeds(CALIBRATION, CALIBRATION_S), feeds(PICTURES, ERROR_S)
-    expected = [session.run(None, feed)[0] for feed in pictures]
-    plain_s = _best_s(session, pictures[0])
-    del session
-    twins = {"int8": quantised, "fp16": half}
-    versions, notes = write_versions(
-        folder, stem, data, twins, pictures, expected, plain_s, wish.precisions, progress
-    )
-    high, wide = image.shape[:2]
-    rung = {
-        "name": str(height),
-        "opset": _opset(folder / versions[0]["file"]),
-        "inputs": {name: list(shape) for name, shape in shapes.items()},
-        "output": "image",
-        "height": high,
-        "width": wide,
-        "versions": versions,
-    }
-    golden = {f"{stem}/{name}": value for name, value in {**first, "image": image}.items()}
-    return rung, golden, notes
+    def entry(self, name: str, versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the manifest's entry of the rung that it is."""
+        height, width = self.pictures[0].shape[:2]
+        return {
+            "name": name,
+            "opset": self.opset,
+            "inputs": {each: list(shape) for each, shape in self.inputs.items()},
+            "output": self.output,
+            "height": height,
+            "width": width,
+            "versions": list(versions),
+        }
 
 
-def write_versions(
+def write_original(graph: Graph, folder: Path, stem: str, feed: Callable[[int], Feed]) -> Original:
+    """Write a graph in fp32 and try it. Raise CheckpointError where it gives one picture for all feeds."""
+    path = folder / f"{stem}.onnx"
+    graph.write(path)
+    runner = precision.session(path, threads=THREADS)
+    feeds = [feed(number) for number in range(PICTURES[0])]
+    pictures, best_s = _run(runner, feeds)
+    if not np.any(pictures[0] != pictures[1]):
+        raise CheckpointError(f"{stem}: the picture is the same for different inputs")
+    more = [feed(number) for number in range(PICTURES[0], _worth(ERROR_S, best_s, PICTURES))]
+    pictures += _run(runner, more)[0] if more else []
+    (output,) = graph.outputs
+    return Original(path, _shapes(graph), output, graph.opset, [*feeds, *more], pictures, best_s)
+
+
+def _run(runner: Any, feeds: Sequence[Feed]) -> tuple[list[NDArray[Any]], float]:
+    """Return the pictures of some feeds, and the best time of one in seconds."""
+    pictures, times = [], []
+    for feed in feeds:
+        begun = time.perf_counter()
+        pictures.append(runner.run(None, feed)[0])
+        times.append(time.perf_counter() - begun)
+    return pictures, min(times)
+
+
+def _worth(wanted_s: float, best_s: float, bounds: tuple[int, int]) -> int:
+    """Return how many pictures take so long, within bounds."""
+    return max(bounds[0], min(bounds[1], int(wanted_s / max(best_s, 1e-6))))
+
+
+# A lower rung is the beginning of the best one, with the same values under the same names. So what goes
+# through all of them is learnt on the best rung from a few latents, and from many on the rung that the
+# contact sheet shows; both at once, for the pictures are there anyway.
+def _calibrate(
+    network: Network,
     folder: Path,
-    stem: str,
-    data: bytes,
-    twins: Mapping[str, Callable[[], bytes]],
-    pictures: Sequence[Feed],
-    expected: Sequence[NDArray[Any]],
-    plain_s: float,
+    wish: Wish,
+    rungs: Mapping[int, Original],
+    draw: _Latents,
+    progress: Progress,
+) -> dict[str, quantise.Range]:
+    """Write contact.png; return the ranges of what convolutions are fed with and give, if int8 is wanted."""
+    shown = min((height for height in rungs if height >= CELL), default=max(rungs))
+    limits: dict[str, quantise.Range] = {}
+    for number, height in enumerate(dict.fromkeys((max(rungs), shown))):
+        progress(number / 2, f"{height} px, looking")
+        best_s, watched = rungs[height].best_s, "int8" in wish.precisions
+        side = isqrt(_worth(SHEET_S, best_s, (SHEET[0] ** 2, SHEET[1] ** 2))) if height == shown else 0
+        count = max(side**2, _worth(CALIBRATION_S, best_s, CALIBRATION) if watched else 0)
+        if not count:
+            continue
+        graph = network.synthesis(height, bends=wish.bends, plain=watched)
+        rng = np.random.default_rng(7)
+        feeds = [draw.feed(rungs[height].inputs, rng, number) for number in range(count)]
+        pictures, seen = look(graph, folder, feeds, watched)
+        limits = quantise.united(limits, seen)
+        if side:
+            _contact_sheet(folder, pictures[: side**2], side)
+    return limits
+
+
+def look(
+    graph: Graph, folder: Path, feeds: Sequence[Feed], watched: bool
+) -> tuple[list[NDArray[Any]], dict[str, quantise.Range]]:
+    """Return a graph's pictures and, where `watched`, the ranges that its int8 twin needs."""
+    names: list[str] = []
+
+    def watch(nodes: Sequence[Any], constants: Any) -> tuple[list[Any], dict[str, Any]]:
+        names.extend(quantise.activations(quantise.convolutions(nodes, constants)))
+        return [*nodes, *quantise.watches(names)], dict(constants)
+
+    if watched:
+        graph = graph.rewritten(watch)
+        graph.outputs |= {node.output[0]: ("float32", ()) for node in quantise.watches(names)}
+    path = folder / "looking.onnx"
+    graph.write(path)
+    runner = precision.session(path, threads=THREADS)
+    path.unlink()
+    found = [runner.run(None, feed) for feed in feeds]
+    ranges = quantise.ranges(names, [each[1:] for each in found]) if names else {}
+    return [each[0] for each in found], ranges
+
+
+def write_twins(
+    original: Original,
+    twins: Mapping[str, Callable[[Path], None]],
     wanted: Sequence[str],
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Write fp32 and the twins that are wanted and worth it; return the entries, and what was left out.
+    """Write the twins that are wanted and worth it; return all entries, and what was left out.
 
-    `expected` are fp32's pictures of the feeds `pictures`, `plain_s` is the best time of one in seconds.
+    A twin in int8 is compared as this machine plays it, one in fp16 as it is written: rounded after each
+    node, as on other machines.
     """
-    path = folder / f"{stem}.onnx"
-    path.write_bytes(data)
-    versions, notes = [{**manifest.entry(path), "precision": "fp32"}], []
+    stem = original.path.stem
+    versions, notes = [{**manifest.entry(original.path), "precision": "fp32"}], []
     for number, name in enumerate(each for each in ("int8", "fp16") if each in wanted):
-        progress(0.2 + 0.4 * number, f"{stem.removeprefix('synthesis-')} px, {name}")
+        progress(0.5 * number, f"{stem.removeprefix('synthesis-')} px, {name}")
+        path = original.path.with_stem(f"{stem}-{name}")
         try:
-            twin = twins[name]()
-            apart = precision.error(data, twin, pictures, expected)
+            twins[name](path)
+            runner = precision.session(path, optimised=name == "int8", threads=THREADS)
+            pictures, best_s = _run(runner, original.feeds)
+            del runner
+            far = precision.apart(original.pictures, pictures)
+            problem = _problem(name, far, best_s / original.best_s)
         except Exception as error:  # a converter that does not know an operator: fp32 plays all the same
-            notes.append(f"{stem}: no {name}: {' '.join(str(error).split())[:120]}")
-            continue
-        if apart.psnr_db < LEAST_DB:
-            notes.append(f"{stem}: no {name}: {apart.psnr_db:.1f} dB from fp32, {LEAST_DB:g} are the least")
-            continue
-        if name == "int8" and (share := _best_s(precision.session(twin), pictures[0]) / plain_s) > LEAST_GAIN:
-            notes.append(f"{stem}: no int8: it takes {share:.0%} of fp32's time on this machine")
-            continue
-        path = folder / f"{stem}-{name}.onnx"
-        path.write_bytes(twin)
-        far = {"psnr_db": round(apart.psnr_db, 1), "max_error": apart.max_error}
-        versions.append({**manifest.entry(path), "precision": name, **far})
+            problem = " ".join(str(error).split())[:120]
+        if problem:
+            path.unlink(missing_ok=True)
+            notes.append(f"{stem}: no {name}: {problem}")
+        else:
+            versions.append(precision.twin_entry(path, name, far))
     return versions, notes
 
 
-def _best_s(session: Any, feed: Feed) -> float:
-    """Return the best time of a run in seconds."""
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        session.run(None, feed)
-        times.append(time.perf_counter() - begun)
-    return min(times)
+def _problem(name: str, far: precision.Error, share: float) -> str:
+    """Return why a twin is left out, "" where it stays; `share` is its time over fp32's."""
+    if far.psnr_db < LEAST_DB:
+        return f"{far.psnr_db:.1f} dB from fp32, {LEAST_DB:g} are the least"
+    if name == "int8" and share > LEAST_GAIN:
+        return f"it takes {share:.0%} of fp32's time on this machine"
+    return ""
 
 
-def _opset(path: Path) -> int:
-    model = onnx.load(str(path), load_external_data=False)
-    return int(next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx")))
-
-
-def _contact_sheet(folder: Path, rung: Mapping[str, Any], draw: _Latents) -> None:
-    """Write contact.png: 16 pictures of the generator."""
-    session = precision.session((folder / rung["versions"][0]["file"]).read_bytes())
-    rng = np.random.default_rng(7)
-    pictures = [session.run(None, draw.feed(rung["inputs"], rng, n))[0] for n in range(SHEET * SHEET)]
+def _contact_sheet(folder: Path, pictures: Sequence[NDArray[Any]], side: int) -> None:
+    """Write contact.png: pictures of the generator, so many a side."""
     scale = min(1.0, CELL / max(pictures[0].shape[:2]))
     size = (max(1, round(pictures[0].shape[1] * scale)), max(1, round(pictures[0].shape[0] * scale)))
     small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
-    rows = [np.hstack(small[row * SHEET : (row + 1) * SHEET]) for row in range(SHEET)]
+    rows = [np.hstack(small[row * side : (row + 1) * side]) for row in range(side)]
     cv2.imwrite(str(folder / "contact.png"), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
 def write_effect(
-    graph: Graph, roles: Roles, folder: Path, wish: Wish, facts: Mapping[str, Any], progress: Progress
+    network: Callable[..., Graph], folder: Path, wish: Wish, facts: Mapping[str, Any], progress: Progress
 ) -> manifest.Effect:
-    """Write an image network's folder and return its checked manifest. Raise CheckpointError."""
+    """Write an image network's folder and return its checked manifest. Raise CheckpointError.
+
+    `network(plain=...)` returns its graph; `plain` is that of network.Synthesis.
+    """
     progress(0.1, "image network")
-    data = graph.serialise()
+    graph = network(plain=False)
     shape = tuple(int(side) for side in graph.inputs["image"])
     rng = np.random.default_rng(0)
-    feeds: list[Feed] = [{"image": _clouds(rng, shape, 1.0 + number % 9)} for number in range(16)]
-    session = precision.session(data)
-    expected = [session.run(None, feed)[0] for feed in feeds[:3]]
-    picture, plain_s = expected[0], _best_s(session, feeds[0])
-    del session
-    twins = {"int8": lambda: precision.int8(data, feeds), "fp16": lambda: precision.fp16(data)}
-    versions, notes = write_versions(
-        folder, "effect", data, twins, feeds[:3], expected, plain_s, wish.precisions, progress
-    )
-    golden = {"effect/image": feeds[0]["image"], "effect/styled": picture}
-    np.savez_compressed(folder / "golden.npz", **golden)
-    high, wide = picture.shape[:2]
+    feeds: list[Feed] = [{"image": _clouds(rng, shape, 1.0 + number % 9)} for number in range(CLOUDS)]
+    original = write_original(graph, folder, "effect", lambda number: feeds[number])
+
+    def bytewise(path: Path) -> None:
+        plain = network(plain=True)
+        _, limits = look(plain, folder, feeds, watched=True)
+        plain.rewritten(partial(quantise.quantised, limits=limits)).write(path)
+
+    def half(path: Path) -> None:
+        path.write_bytes(precision.fp16(original.path.read_bytes()))
+
+    versions, notes = write_twins(original, {"int8": bytewise, "fp16": half}, wish.precisions, progress)
+    np.savez_compressed(folder / "golden.npz", **original.golden)  # type: ignore[arg-type]
     meaning = {"image": MEANING["image"], "styled": MEANING["image"]}
     written = {
         **_head(wish, "effect", "an image network", meaning),
-        "rung": {
-            "name": str(high),
-            "opset": _opset(folder / versions[0]["file"]),
-            "inputs": {"image": list(shape)},
-            "output": "styled",
-            "height": high,
-            "width": wide,
-            "versions": versions,
-        },
+        "rung": original.entry(str(original.pictures[0].shape[0]), versions),
         "golden": {**manifest.entry(folder / "golden.npz"), "tolerance": {"styled": TOLERANCE["image"]}},
     }
     found = _finish(folder, written)
@@ -371,7 +434,7 @@ def _head(wish: Wish, kind: str, what: str, meaning: Mapping[str, str]) -> dict[
 def _finish(folder: Path, written: Mapping[str, Any]) -> manifest.Manifest:
     text = json.dumps(written, indent=1, ensure_ascii=False) + "\n"
     (folder / manifest.FILE).write_text(text, encoding="utf-8")
-    return manifest.load(folder)
+    return manifest.read(folder)  # each file was hashed as it was written
 
 
 def card(

@@ -1,8 +1,9 @@
 """An ONNX graph while it is written: names, nodes and constants, whose values are fetched one at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -12,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 18
 IR = 9  # version of the format, the lowest that goes with the opset
 Array = NDArray[Any]
+Fetch = Callable[[], Array]
 Value = str  # the name of a tensor in the graph
+Constants = Mapping[str, Fetch]
+Rewrite = Callable[[Sequence[onnx.NodeProto], Constants], tuple[list[onnx.NodeProto], dict[str, Fetch]]]
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 
 
@@ -29,7 +33,7 @@ class Graph:
         self.outputs: dict[str, tuple[str, tuple[int | str, ...]]] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._prefix = ""
-        self._constants: dict[str, Callable[[], Array]] = {}
+        self._constants: dict[str, Fetch] = {}
         self._small: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
 
     def input(self, name: str, *shape: int | str) -> Value:
@@ -60,14 +64,14 @@ class Graph:
             self._small[key] = self.weights(f"constant_{len(self._small)}", lambda: array)
         return self._small[key]
 
-    def weights(self, name: str, fetch: Callable[[], Array]) -> Value:
+    def weights(self, name: str, fetch: Fetch) -> Value:
         """Return the name of a constant whose value is fetched when the graph is written."""
         if name in self._constants:
             raise ValueError(f"the graph has a constant {name} already")
         self._constants[name] = fetch
         return name
 
-    def large(self, name: str, fetch: Callable[[], Array]) -> Value:
+    def large(self, name: str, fetch: Fetch) -> Value:
         """Return the name of weights that work on pictures, in the graph's kind."""
         return self.weights(name, lambda: fetch().astype(self.kind, copy=False))
 
@@ -123,6 +127,14 @@ class Graph:
         """Return the model as bytes, for a session that needs no file."""
         return b"".join(self.pieces())
 
-    def shapes(self) -> dict[str, Sequence[int | str]]:
-        """Return the dimensions of each input by name."""
-        return dict(self.inputs)
+    @property
+    def opset(self) -> int:
+        """The version of the operators."""
+        return OPSET
+
+    def rewritten(self, rewrite: Rewrite) -> Self:
+        """Return a graph of the same inputs and outputs, with the nodes and constants made of this one's."""
+        other = copy(self)
+        other._nodes, other._constants = rewrite(self._nodes, self._constants)
+        other._small, other.outputs = {}, dict(self.outputs)
+        return other

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, TextIO
@@ -149,8 +150,8 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
     if roles.picture:
         if job["dry"]:
             return {"found": {"kind": "an image network, picture to picture", **facts}}
-        graph = wrap.effect(wrap.modern(model), roles)
-        return _made(write_effect(graph, roles, folder, wish, facts, progress))
+        effect = partial(wrap.effect, wrap.modern(model), roles)
+        return _made(write_effect(effect, folder, wish, facts, progress))
     label = roles.shapes.get(roles.label, ())
     classes = 0
     if roles.label:

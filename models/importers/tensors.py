@@ -1,5 +1,6 @@
 """Tensors as they lie in a file: what they are, and where; nothing is copied before it is asked for."""
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -73,14 +74,25 @@ class Tensor:
         return prod(self.shape) * np.dtype(KINDS[self.kind]).itemsize
 
     def array(self) -> NDArray[Any]:
-        """Return the tensor, float32 whatever it is in the file; a view of the file where it can be."""
+        """Return a copy of the tensor, float32 whatever it is in the file."""
         dtype = np.dtype(KINDS[self.kind])
         flat = np.frombuffer(self.storage.data, dtype, count=self.storage.count)
         steps = tuple(step * dtype.itemsize for step in self.strides)
         view = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False)
         if self.kind == "bfloat16":
-            return (view.astype(np.uint32) << 16).view(np.float32)
-        return view.astype(np.float32, copy=False)
+            found = (view.astype(np.uint32) << 16).view(np.float32)
+        else:
+            found = view.astype(np.float32)
+        _let_go(self.storage.data)
+        return found
+
+
+# What was read of a mapped file stays in this process's memory as long as the map does, though it may be had
+# from the file again.
+def _let_go(data: memoryview) -> None:
+    """Let go of what is in memory of the file that a storage is mapped from, where the system can."""
+    if isinstance(data.obj, mmap.mmap) and hasattr(data.obj, "madvise"):  # not on Windows
+        data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def contiguous(storage: Storage, shape: Sequence[int], fortran: bool = False) -> Tensor:

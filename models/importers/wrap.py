@@ -1,11 +1,12 @@
 """Somebody's ONNX network between our inputs and our output: ws to bytes, or bytes to bytes."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from onnx import ModelProto, TensorProto, compose, helper, numpy_helper, version_converter
 
+from models import precision
 from models.importers import check
 from models.importers.graph import IR, OPSET, Graph, Value
 from models.importers.network import CheckpointError, Network
@@ -37,6 +38,11 @@ class Wrapped(Graph):
             self.weights(tensor.name, partial(numpy_helper.to_array, tensor))
         return self.node("Cast", _PREFIX + output, to=TensorProto.FLOAT)
 
+    @property
+    def opset(self) -> int:
+        """The version of the operators, the inner model's."""
+        return int(next(each.version for each in self._inner.opset_import))
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the model's bytes, in the inner model's opset."""
         first, *constants = super().pieces()
@@ -65,6 +71,13 @@ def modern(model: ModelProto) -> ModelProto:
     except Exception:  # of the converter, in whatever operator it does not know
         return model
     return converted
+
+
+def folded(model: ModelProto) -> ModelProto:
+    """Return the model with all that does not depend on its inputs computed, as quantisers want it."""
+    found = ModelProto()
+    found.ParseFromString(precision.folded(model.SerializeToString()))
+    return found
 
 
 # A network that draws its noise itself gives another picture each time, and no replay could show it again. So
@@ -106,6 +119,7 @@ def network(model: ModelProto, roles: Roles, classes: int, facts: Mapping[str, o
     """
     latent = roles.shapes[roles.latent]
     num_ws = latent[1] if len(latent) == 3 else 1
+    even = cache(partial(folded, model))
     z_dim = latent[2] if len(latent) == 3 else latent[1]
 
     def mapping() -> Graph:
@@ -125,7 +139,7 @@ def network(model: ModelProto, roles: Roles, classes: int, facts: Mapping[str, o
     ) -> Graph:
         if height != roles.height or bends:
             raise CheckpointError(f"an ONNX file has its own {roles.height} px, and no layers to bend")
-        graph = Wrapped(f"synthesis-{height}", model)
+        graph = Wrapped(f"synthesis-{height}", even() if plain else model)
         ws = graph.input("ws", 1, num_ws, z_dim + classes)
         graph.feed(_split(graph, ws, 0, z_dim, 2), roles.latent, latent)
         if roles.label:
@@ -165,9 +179,9 @@ def _thirds(num_ws: int) -> dict[str, tuple[int, int]]:
     return dict(zip(("coarse", "middle", "fine"), zip(starts, ends, strict=True), strict=True))
 
 
-def effect(model: ModelProto, roles: Roles) -> Graph:
+def effect(model: ModelProto, roles: Roles, plain: bool = False) -> Graph:
     """Return an image network from `image`, uint8 (height, width, 3), to `styled` of the roles' size."""
-    graph = Wrapped("effect", model)
+    graph = Wrapped("effect", folded(model) if plain else model)
     batch, *sides = roles.shapes[roles.picture]
     height, width = sides[1:] if roles.layout == "nchw" else sides[:2]
     low, high = roles.range

@@ -234,7 +234,7 @@ def test_a_lower_rung_is_quantised_by_what_the_best_one_showed(folder: Path) -> 
 def test_ranges_of_two_rungs_are_as_wide_as_both() -> None:
     one = quantise.ranges(["a", "b"], [[1.0, 2.0, -3.0, -1.0], [-1.0, 1.0, -2.0, -1.0]])
     assert one == {"a": (-1.0, 2.0), "b": (-3.0, 0.0)}
-    assert quantise.united(one, {"b": (-1.0, 4.0), "c": (0.0, 1.0)}) == {
+    assert quantise.united(one, {"a": (-0.5, 1.0), "b": (-1.0, 4.0), "c": (0.0, 1.0)}) == {
         "a": (-1.0, 2.0),
         "b": (-3.0, 4.0),
         "c": (0.0, 1.0),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import cues, fades, precedence, presets
+from engine.core import cues, fades, presets, revision
 from engine.core import events as ev
 from engine.core.advance import advance
 from engine.core.curves import CURVES
@@ -17,7 +17,7 @@ from engine.core.events import Event
 from engine.core.jobs import SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import EFFECTS, INDEX
-from engine.core.show import Show, ShowError, parse
+from engine.core.show import Show, ShowError, as_json, parse
 from engine.core.state import ShowState, Standby, initial
 from engine.core.text import caption
 from engine.hud import cue_line
@@ -429,9 +429,7 @@ def test_the_display_tells_of_cues_and_hands() -> None:
 
 
 def revised(before: Show, after: Show, state: ShowState) -> ShowState:
-    for part in (cues.revise, precedence.revise):
-        state = part(before, after, state)
-    return presets.revise(after, state)
+    return revision.revised(before, replace(state, revision=as_json(after)))[1]
 
 
 def test_a_revised_list_goes_on_at_the_same_cue_with_what_has_changed() -> None:

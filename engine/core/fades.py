@@ -27,8 +27,7 @@ def count_beats(state: ShowState) -> ShowState:
     """Return the state with the beats counted up to the present tick; called at every control step."""
     beat = beat_at(state.transport, state.tick * TICK_SAMPLES)
     moved = beat - state.beat
-    played = moved if -1.0 < moved < 1.0 else 0.0
-    return replace(state, beat=beat, beats=state.beats + played)
+    return replace(state, beat=beat, beats=state.beats + (moved if -1.0 < moved < 1.0 else 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,8 @@ def leave(show: Show, state: ShowState, places: Container[int]) -> ShowState:
 
 def step(state: ShowState, bases: list[float]) -> tuple[tuple[Fade, ...], list[int]]:
     """Move `bases` one control step along the fades; return those that go on, and the places that moved."""
+    if not state.fades:
+        return (), []
     now = (state.tick, beats_now(state))
     lasting, moved = [], []
     for fade in state.fades:

@@ -164,26 +164,37 @@ def move(show: Show, state: ShowState) -> ShowState:
         added[item.route], onward = _follow(show, item, added[item.route])
         adding += onward
         moved.add(item.parameter)
-    state = replace(
+    return replace(
         state,
         bases=tuple(bases),
         added=tuple(added),
+        levels=_settled(show, state.levels, bases, added, moved),
         fades=lasting,
         glides=tuple(glides),
         adding=tuple(adding),
     )
-    return settle(show, state, moved)
 
 
 def settle(show: Show, state: ShowState, moved: Iterable[int]) -> ShowState:
     """Return the state with the levels that result for some parameters."""
-    levels = list(state.levels)
+    return replace(state, levels=_settled(show, state.levels, state.bases, state.added, moved))
+
+
+def _settled(
+    show: Show,
+    levels: Iterable[float],
+    bases: Sequence[float],
+    added: Sequence[float],
+    moved: Iterable[int],
+) -> tuple[float, ...]:
+    """Return the levels with those of some parameters as they result from bases and additions."""
+    results = list(levels)
     for index in moved:
         total = 0.0
         for number in show.additions.get(index, ()):
-            total += state.added[number]
-        levels[index] = clamp(index, precedence.base(show, state.bases, index) + total)
-    return replace(state, levels=tuple(levels))
+            total += added[number]
+        results[index] = clamp(index, precedence.base(show, bases, index) + total)
+    return tuple(results)
 
 
 def revise(before: Show, show: Show, state: ShowState) -> ShowState:

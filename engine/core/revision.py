@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from engine.core import cast, cues, music, patch, precedence
+from engine.core import cues, music, patch, precedence, presets
 from engine.core.events import Revise
 from engine.core.parameters import INDEX
 from engine.core.records import replace
@@ -46,7 +46,8 @@ def revised(show: Show, state: ShowState) -> tuple[Show, ShowState]:
 
     What is in progress goes on where it still has its place: a route keeps what it adds, a fade its way, the
     cue list its place by the cue's number. A level that was changed in the present cue, and the tempo, are
-    there with the next frame; another generator is swapped in as if it had been asked for.
+    there with the next frame; another generator is swapped in as if it had been asked for, unless it is the
+    cues that say which one plays.
     """
     if not state.revision:
         return show, state
@@ -56,14 +57,14 @@ def revised(show: Show, state: ShowState) -> tuple[Show, ShowState]:
     state = precedence.revise(before, show, state)
     if show.route != before.route:
         state = patch.revise(before, show, state)
-    if show.cue != before.cue:
+    if show.cue != before.cue or show.generator != before.generator:
         state = cues.revise(before, show, state)
+    if show.preset != before.preset:
+        state = presets.revise(show, state)
     if show.tempo.bpm != before.tempo.bpm:
         state = patch.glide(show, state, Glide(INDEX["tempo"], show.tempo.bpm, DIRECT), "show file")
     if show.sound.parts != before.sound.parts:
         state = music.assign(show, state)
-    if show.generator != before.generator:
-        state = cast.swap(show, state, show.generator)
     return show, state
 
 

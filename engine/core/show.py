@@ -483,6 +483,11 @@ class Show(_Table):
                 raise _Misplaced(f"no preset {corner!r}; {right}", "morph", "corners")
         return self
 
+    @model_validator(mode="after")
+    def _is_ready(self) -> Self:
+        _ = self.tracks, self.generators  # of 500 cues they take milliseconds: not at the first GO
+        return self
+
     @property
     def frame_ticks(self) -> int:
         """Length of a frame in ticks."""

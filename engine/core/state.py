@@ -85,12 +85,15 @@ class Touch:
     down: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Mover:
     """What moved a parameter last: of a kind (HANDS, GO or FOLLOW; "" nobody yet), and by name."""
 
     kind: str
     name: str
+
+    def __repr__(self) -> str:  # one for each parameter stands in every digest
+        return f"{self.kind!r}:{self.name!r}"
 
 
 @dataclass(frozen=True, slots=True)

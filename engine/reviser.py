@@ -1,11 +1,12 @@
 """The show file while the show plays: a change of it becomes a revision."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event as Signal
 from threading import Lock
+from typing import Any
 
-from engine import casting
+from engine import casting, editing
 from engine.core.events import Revise
 from engine.core.revision import merged
 from engine.core.show import Show, ShowError, as_json, from_json
@@ -46,6 +47,28 @@ class Reviser:
                     self._look()
             before = now
 
+    def edit(self, table: str, index: int | None, value: Mapping[str, Any] | None) -> str | None:
+        """Change an entry of the file, and play on with it; return what is wrong with that, if something is.
+
+        `engine.editing.edit` says which. A text that has not been played yet is not written over.
+        """
+        with self._lock:
+            try:
+                text = self._file.read()
+                if text != self._text:
+                    return self.trouble or f"{self._file.path} has just been changed: look again"
+                made = editing.edit(text, table, index, value)
+                loaded = self._load(made)
+                if self._file.read() != text:
+                    return f"{self._file.path} is being changed by somebody else: look again"
+                editing.write(self._file.path, made)
+            except ValueError as error:
+                return str(error)
+            except OSError as error:
+                return f"{self._file.path}: {error.strerror or error}"
+            self._take(made, loaded)
+        return None
+
     def _mark(self) -> tuple[int, int, int] | None:
         """Return what differs when the file has been written, None while there is none."""
         try:
@@ -63,7 +86,7 @@ class Reviser:
     def _look(self) -> None:
         try:
             text = self._file.read()
-            if text == self._text and not self.trouble:
+            if text == self._text and not self.trouble:  # touched, or written by `edit`
                 return
             self._take(text, self._load(text))
         except ShowError as error:

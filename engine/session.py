@@ -3,12 +3,12 @@
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -539,6 +539,15 @@ class Session:
         """Say something about the show file, as often as it comes up; the report says it once."""
         self.warnings += [line for line in problem.splitlines() if line not in self.warnings]
         print(problem, file=sys.stderr, flush=True)
+
+    def edit(self, table: str, index: int | None, value: Mapping[str, Any] | None) -> str | None:
+        """Change an entry of the show file and play on with it; return what is in the way, if something is.
+
+        See `engine.editing.edit`. For any thread but the core's and the presenter's: it waits for the disk.
+        """
+        if self.reviser is None:
+            return "this show has no file that could be changed"
+        return self.reviser.edit(table, index, value)
 
     def ask_report(self) -> None:
         """Have `on_report` called soon, from a thread that has the time (safe in a signal handler)."""

@@ -22,7 +22,7 @@ class ShowFile:
     def read(self) -> str:
         """Return the text. Raise ShowError."""
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ShowError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
 

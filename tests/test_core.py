@@ -15,9 +15,10 @@ from engine.core.cast import upcoming
 from engine.core.curves import CURVES
 from engine.core.events import Event
 from engine.core.jobs import SoundKind
-from engine.core.latent import FLASH_TICKS, frame_job, mix64
+from engine.core.latent import FLASH_TICKS, frame_job
 from engine.core.parameters import EFFECTS, INDEX, PARAMETERS
 from engine.core.revision import revised
+from engine.core.seeds import mix64
 from engine.core.show import Cue, Route, Show, as_json, parse
 from engine.core.state import PERFORMER, STAGE, ShowState, initial
 from engine.core.transport import beat_at

@@ -69,6 +69,8 @@ def test_a_deadzone_is_at_rest_and_the_rest_still_reaches_both_ends(
     assert [low, high] == [without_deadzone(x, rest, width) for x in sorted((a, b))], "it rises"
     assert without_deadzone(min(rest + 0.99 * width, 1.0), rest, width) == rest
     assert without_deadzone(max(rest - 0.99 * width, 0.0), rest, width) == rest
+    assert without_deadzone(min(rest + width + 1e-9, 1.0), rest, width) == pytest.approx(rest, abs=1e-6)
+    assert without_deadzone(max(rest - width - 1e-9, 0.0), rest, width) == pytest.approx(rest, abs=1e-6)
     assert without_deadzone(0.0, rest, width) == pytest.approx(0.0, abs=1e-12)
     assert without_deadzone(1.0, rest, width) == pytest.approx(1.0, abs=1e-12)
 

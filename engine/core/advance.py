@@ -65,9 +65,9 @@ def close(show: Show, state: ShowState) -> ShowState:
     if (state.tick + 1) % show.frame_ticks == 0:
         before = state.levels
         state = fades.count_beats(state)
-        state = presets.morph(show, patch.move(show, state), before)
+        state = patch.move(show, patch.drive(show, _feed_beat(show, state)))
+        state = presets.morph(show, state, before)
         state = transport.keep_tempo(state, state.tick * TICK_SAMPLES)
-        state = _feed_beat(show, state)
         state = sight.look(show, latent.wander(show, state))
         state = _sound_levels(show, state, before)
         state = plan.plan_on(show, music.thin(show, state))

@@ -6,13 +6,13 @@ from engine.core import cast, fades, sight
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
 from engine.core.records import replace
+from engine.core.seeds import mix64
 from engine.core.show import Show
 from engine.core.state import ShowState, Strobe
 from engine.core.units import TICKS_PER_SECOND
 
 CLASSES: Final = 16  # a soft label has room for so many
 FLASH_TICKS: Final = 12  # 50 ms of white
-_MASK: Final = (1 << 64) - 1
 _STREAM_STYLE, _STREAM_NOISE = 1 << 40, 2 << 40  # keep the three kinds of seeds apart
 _EFFECT_SLICE = slice(INDEX[EFFECTS[0].name], INDEX[EFFECTS[0].name] + len(EFFECTS))
 _DIRECTION_SLICE = slice(INDEX["direction.1"], INDEX["direction.1"] + DIRECTIONS)
@@ -21,14 +21,6 @@ _BEND_SLICE = slice(_TRANSFORM_SLICE.stop, _TRANSFORM_SLICE.start + len(GENERATO
 _NETWORK_SLICE = slice(INDEX[NETWORK[0].name], INDEX[NETWORK[0].name] + len(NETWORK))
 _BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 _STROBE = [effect.name for effect in EFFECTS].index("strobe")
-
-
-def mix64(seed: int, index: int) -> int:
-    """Return a well-mixed 64-bit seed (SplitMix64, Steele, Lea and Flood 2014)."""
-    x = (seed + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return x ^ (x >> 31)
 
 
 def wander(show: Show, state: ShowState) -> ShowState:

@@ -1,40 +1,42 @@
 """The patch: which input moves which parameter, through which curve."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from engine.core import fades, precedence
+from engine.core import fades, modulators, precedence, sensors
 from engine.core.curves import CURVES, TABLE, through, without_deadzone
 from engine.core.parameters import INDEX, PARAMETERS, clamp
 from engine.core.records import replace
 from engine.core.show import Listening, Route, Show
-from engine.core.state import DIRECT, HANDS, Glide, Mover, ShowState, Touch
+from engine.core.smoothing import one_euro, share_of, slew
+from engine.core.state import DIRECT, HANDS, Glide, Mover, ShowState, Touch, unmoved
 
 OWN_ADDRESS: Final = "/chladni/parameter/"  # sets a parameter in its own unit, without a route
 _SETTLED: Final = 1e-6  # of the parameter's span: a glide nearer than this has arrived
 _DOWN: Final = 0.5  # from here on a button is down
 _NEAR: Final = 0.02  # of the route's range: so near to the level a knob picks it up; two of 127 steps
-_SPEED_MS: Final = 159.0  # time constant of One-Euro's speed: a cutoff of 1 Hz (Casiez et al. 2012)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wires:
-    """What hears an address: the parameter whose own it is (or -1), and routes by their numbers."""
+    """What an address leads to: the parameter whose own it is, and tables of the show, by their numbers."""
 
-    parameter: int
+    parameter: int | None
     routes: tuple[int, ...]
+    modulators: tuple[int, ...]
+    sensors: tuple[int, ...]  # the first of them counts
+    resets: tuple[int, ...]
 
 
 @lru_cache(maxsize=8192)
 def _wires(listening: Listening, address: str) -> _Wires | None:
-    parameter = -1
-    if address.startswith(OWN_ADDRESS):
-        parameter = INDEX.get(address[len(OWN_ADDRESS) :], -1)
-    wires = _Wires(parameter, _matching(listening.routes, address))
-    return wires if parameter >= 0 or wires.routes else None
+    parameter = INDEX.get(address.removeprefix(OWN_ADDRESS)) if address.startswith(OWN_ADDRESS) else None
+    tables = (listening.routes, listening.modulators, listening.sensors, listening.resets)
+    numbers = [_matching(patterns, address) for patterns in tables]
+    return _Wires(parameter, *numbers) if parameter is not None or any(numbers) else None
 
 
 def _matching(patterns: tuple[str, ...], address: str) -> tuple[int, ...]:
@@ -54,10 +56,42 @@ def feed(show: Show, state: ShowState, address: str, value: float, source: str =
     wires = _wires(show.listening, address)
     if wires is None or value != value:
         return state
-    if wires.parameter >= 0:
+    if wires.parameter is not None:
         return glide(show, state, Glide(wires.parameter, value, DIRECT), source)
+    if wires.resets and value >= _DOWN:
+        state = sensors.forget(show, state, wires.resets)
+    if wires.sensors:
+        sensed = sensors.sense(show, state, wires.sensors[0], address, value)
+        if sensed is None:
+            return state
+        state, value = sensors.keep(state, sensed), sensed.value
+    return _lead(show, state, wires, address, value)
+
+
+def _lead(show: Show, state: ShowState, wires: _Wires, address: str, value: float) -> ShowState:
+    """Return the state after a clean value has come to all that listens to its address."""
+    if wires.modulators:
+        heard = list(state.modulations)
+        for number in wires.modulators:
+            heard[number] = modulators.hear(state, show.modulator[number], heard[number], value)
+        state = replace(state, modulations=tuple(heard))
     for number in wires.routes:
         state = _through(show, state, number, address, value)
+    return state
+
+
+def drive(show: Show, state: ShowState) -> ShowState:
+    """Return the state with what moves by itself one control step on, and fed: modulators, silent sensors."""
+    for sensed in sensors.resting(show, state):
+        state = sensors.keep(state, sensed)
+        if wires := _wires(show.listening, sensed.address):
+            state = _lead(show, state, wires, sensed.address, sensed.value)
+    if show.modulator:
+        before = state.modulations
+        state = replace(state, modulations=modulators.turn(show, state))
+        for modulator, was, one in zip(show.modulator, before, state.modulations, strict=True):
+            if one.value != was.value:
+                state = feed(show, state, modulator.address, one.value)
     return state
 
 
@@ -197,54 +231,6 @@ def _settled(
     return tuple(results)
 
 
-def revise(before: Show, show: Show, state: ShowState) -> ShowState:
-    """Return the state with what belongs to a route carried to where the route stands in a revised patch.
-
-    A route that was changed between the same two ends keeps what came through it, and adds from there; one
-    that is gone takes along what it added, and what glided through it arrives at once.
-    """
-    places = _places(before.route, show.route)
-    numbers = {place: number for number, place in enumerate(places) if place is not None}
-    state = replace(
-        state,
-        touches=tuple(Touch() if place is None else state.touches[place] for place in places),
-        added=tuple(0.0 if place is None else state.added[place] for place in places),
-        adding=tuple(
-            replace(item, route=numbers[item.route]) for item in state.adding if item.route in numbers
-        ),
-        glides=tuple(replace(item, route=numbers.get(item.route, DIRECT)) for item in state.glides),
-    )
-    for place, number in numbers.items():
-        route, touch = show.route[number], state.touches[number]
-        if (
-            route != before.route[place]
-            and route.mode == "add"
-            and touch.address
-            and plays(show, state, route)
-        ):
-            state = _add(state, Glide(INDEX[route.to], level_of(route, touch.position), number))
-    return settle(show, state, {INDEX[route.to] for route in (*before.route, *show.route)})
-
-
-def _places(before: Sequence[Route], after: Sequence[Route]) -> list[int | None]:
-    """Return where each route stood before, or None: the same route, else one between the same two ends."""
-    left = dict(enumerate(before))
-    places: list[int | None] = [None] * len(after)
-    likeness: tuple[Callable[[Route], object], ...] = (
-        lambda route: route,
-        lambda route: (route.source, route.to, route.mode),
-    )
-    for alike in likeness:
-        stood: dict[object, list[int]] = {}
-        for place, route in left.items():
-            stood.setdefault(alike(route), []).append(place)
-        for number, route in enumerate(after):
-            if places[number] is None and (found := stood.get(alike(route))):
-                places[number] = place = found.pop(0)
-                del left[place]
-    return places
-
-
 def _mind_the_cue(show: Show, state: ShowState, number: int) -> ShowState:
     """Return the state with what a route adds taken back in cues where it does not play, and given again."""
     route, touch = show.route[number], state.touches[number]
@@ -269,11 +255,9 @@ def _follow(show: Show, item: Glide, here: float) -> tuple[float, tuple[Glide, .
     if parameter.choices or not route.smooth_ms:
         return target, ()
     if route.smooth == "slew":
-        low, high = route.span
-        most = abs(high - low) * (1000.0 / show.fps) / route.smooth_ms
-        there = min(max(target, here - most), here + most)
+        there = slew(show, route, target, here)
     elif route.smooth == "one-euro":
-        item, share = _one_euro(show, route, item)
+        item, share = one_euro(show, route, item)
         there = here + (target - here) * share
     else:
         there = here + (target - here) * share_of(show, route.smooth_ms)
@@ -282,23 +266,52 @@ def _follow(show: Show, item: Glide, here: float) -> tuple[float, tuple[Glide, .
     return there, (item,)
 
 
-def share_of(show: Show, smooth_ms: float) -> float:
-    """Return the share of the remaining way that a one-pole low-pass takes in a control step: one a frame.
+# A table that is as it was keeps its state. One of which a detail was changed keeps what its input has said,
+# and glides to what it makes of that from here on. What a lost route added is taken back; what it set stays
+# where it is.
+def revise(before: Show, show: Show, state: ShowState) -> ShowState:
+    """Return the state with its routes, modulators and sensors those of a revised show."""
+    routes = _places(before.route, show.route, lambda r: (r.source, r.to, r.mode, r.press))
+    turned = _places(before.modulator, show.modulator, lambda m: (m.name, m.kind))
+    sensed = _places(before.sensor, show.sensor, lambda s: (s.source, s.bounds, s.calibrate))
+    numbers = {place: number for number, place in enumerate(routes) if place is not None} | {DIRECT: DIRECT}
+    senses = {place: number for number, place in enumerate(sensed) if place is not None}
+    state = replace(
+        state,
+        touches=tuple(Touch() if place is None else state.touches[place] for place in routes),
+        added=tuple(0.0 if place is None else state.added[place] for place in routes),
+        glides=_renumbered(state.glides, numbers),
+        adding=_renumbered(state.adding, numbers),
+        modulations=tuple(
+            unmoved(modulator) if place is None else state.modulations[place]
+            for modulator, place in zip(show.modulator, turned, strict=True)
+        ),
+        sensed=tuple(replace(one, sensor=senses[one.sensor]) for one in state.sensed if one.sensor in senses),
+    )
+    for number, place in enumerate(routes):
+        route, touch = show.route[number], state.touches[number]
+        changed = place is not None and route != before.route[place]
+        if changed and touch.address and route.mode == "add" and plays(show, state, route):
+            state = _add(state, Glide(INDEX[route.to], level_of(route, touch.position), number))
+    return settle(show, state, {INDEX[route.to] for route in (*before.route, *show.route)})
 
-    The implicit Euler step of y' = (x - y) / tau: dt / (tau + dt), stable for every tau and free of exp.
-    """
-    step_ms = 1000.0 / show.fps
-    return step_ms / (smooth_ms + step_ms)
+
+def _renumbered(glides: tuple[Glide, ...], numbers: dict[int, int]) -> tuple[Glide, ...]:
+    return tuple(replace(item, route=numbers[item.route]) for item in glides if item.route in numbers)
 
 
-# Smooth at rest and quick in motion: a one-pole whose cutoff rises with the speed of the input, itself
-# smoothed (Casiez, Roussel and Vogel 2012, "1 Euro filter"). Their cutoff, minimum + beta |speed|, reads in
-# time constants: 1 / tau goes from 1 / smooth_ms at rest to 1 / quick_ms at one range a second, and on.
-def _one_euro(show: Show, route: Route, item: Glide) -> tuple[Glide, float]:
-    """Return the glide with its speed one control step on, and the share of the way that it takes."""
-    low, high = route.span
-    moved = (item.target - item.before) / (abs(high - low) or 1.0) * show.fps  # ranges a second
-    speed = item.speed + (moved - item.speed) * share_of(show, _SPEED_MS)
-    slow, quick = 1.0 / route.smooth_ms, 1.0 / route.quick_ms
-    tau_ms = 1.0 / (slow + abs(speed) * (quick - slow))
-    return replace(item, before=item.target, speed=speed), share_of(show, tau_ms)
+def _places(
+    before: Sequence[Any], after: Sequence[Any], likeness: Callable[[Any], Hashable]
+) -> list[int | None]:
+    """Return where each table stood before, or None: the same table, else one that is alike."""
+    left = dict(enumerate(before))
+    places: list[int | None] = [None] * len(after)
+    for alike in (lambda table: table, likeness):
+        stood: dict[Hashable, list[int]] = {}
+        for place, table in left.items():
+            stood.setdefault(alike(table), []).append(place)
+        for number, table in enumerate(after):
+            if places[number] is None and (found := stood.get(alike(table))):
+                places[number] = place = found.pop(0)
+                del left[place]
+    return places

@@ -5,11 +5,11 @@ from typing import Final
 from engine.core import scale
 from engine.core.events import NoteOff, NoteOn, Phrase, PhraseNote
 from engine.core.jobs import Ask
-from engine.core.latent import mix64
 from engine.core.modes import FOREVER, GM_DRUM_CHANNEL, is_awake, mode, turn
 from engine.core.music import note_off, note_on
 from engine.core.parameters import INDEX
 from engine.core.records import replace
+from engine.core.seeds import chance
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Musician, ShowState
 from engine.core.transport import beat_at, sample_at
@@ -129,7 +129,7 @@ def _look_ahead(show: Show, state: ShowState) -> ShowState:
 
 def rests(show: Show, request: int, likely: float) -> bool:
     """Tell whether the musician rests in place of a phrase, as the show's seed has it."""
-    return likely > 0.0 and (mix64(show.seed, _STREAM_REST + request) >> 11) / float(1 << 53) < likely
+    return likely > 0.0 and chance(show.seed, _STREAM_REST + request) < likely
 
 
 def _ask(show: Show, state: ShowState, start: int) -> ShowState:

@@ -21,6 +21,8 @@ LIVE: Final = frozenset(
             "swap_s",
             "safety",
             "blackout",
+            "sensor",
+            "modulator",
             "route",
             "cue",
             "preset",
@@ -55,7 +57,7 @@ def revised(show: Show, state: ShowState) -> tuple[Show, ShowState]:
     show, _ = merged(before, from_json(state.revision))
     state = replace(state, revision="")
     state = precedence.revise(before, show, state)
-    if show.route != before.route:
+    if any(getattr(show, key) != getattr(before, key) for key in ("route", "modulator", "sensor")):
         state = patch.revise(before, show, state)
     if show.cue != before.cue or show.generator != before.generator:
         state = cues.revise(before, show, state)

@@ -4,6 +4,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
@@ -288,6 +289,75 @@ def _span(cues: float | str) -> tuple[float, float]:
     return float(match[1]), float(match[2] or match[1])
 
 
+HEARING: Final = ("follower", "adsr")  # kinds of modulators that listen to a source
+_MODULATOR_KEYS: Final = {  # beside name and kind
+    "lfo": ("shape", "beats", "seconds", "phase"),
+    "random walk": ("reach", "beats", "seconds"),
+    "steps": ("steps", "beats", "seconds"),
+    "follower": ("from", "attack_ms", "release_ms"),
+    "adsr": ("from", "attack_ms", "decay_ms", "sustain", "release_ms"),
+}
+
+
+class Modulator(_Table):
+    """A source that moves by itself: `/modulator/<name>`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$", description="of /modulator/<name>")
+    kind: Literal["lfo", "random walk", "steps", "follower", "adsr"]
+    shape: Literal["sine", "triangle", "saw", "square"] = Field("sine", description="of an lfo")
+    beats: float = Field(1.0, gt=0, le=4096, description="a period of an lfo, or one step")
+    seconds: float | None = Field(None, gt=0, le=86_400, description="the same, in place of beats")
+    phase: float = Field(0.0, ge=0, le=1, description="where an lfo begins")
+    steps: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((), max_length=256)
+    reach: float = Field(0.25, ge=0, le=1, description="the most that one step of a random walk moves")
+    source: str = Field(
+        "/notes/velocity", alias="from", min_length=1, description="what a follower or an adsr listens to"
+    )
+    attack_ms: float = Field(10.0, gt=0, le=60_000, description="time up")
+    decay_ms: float = Field(200.0, gt=0, le=60_000, description="time from the top of an adsr to its sustain")
+    sustain: float = Field(0.7, ge=0, le=1, description="share of the top that an adsr stays at")
+    release_ms: float = Field(400.0, gt=0, le=60_000, description="time down")
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> Self:
+        own = _MODULATOR_KEYS[self.kind]
+        for key, field in type(self).model_fields.items():
+            name = field.alias or key
+            if key not in ("name", "kind", *own) and name not in own and getattr(self, key) != field.default:
+                raise ValueError(f"kind {self.kind} has no {name}; it has {', '.join(own)}")
+        if self.kind == "steps" and not self.steps:
+            raise ValueError("kind steps needs steps = [0.0, 0.5, ...]")
+        return self
+
+    @property
+    def address(self) -> str:
+        """The source that it is."""
+        return f"/modulator/{self.name}"
+
+
+class Sensor(_Table):
+    """What is done to the values of sensors before anything hears them."""
+
+    source: str = Field(alias="from", min_length=1, description="pattern of source addresses: /osc/distance*")
+    median: Literal[1, 3, 5, 7, 9] = Field(1, description="of so many values the middle one counts")
+    bounds: tuple[float, float] | None = Field(
+        None, alias="range", description="its least and greatest value, which become 0 and 1"
+    )
+    calibrate: bool = Field(False, description="learn the least and the greatest value, from range on")
+    reset: str | None = Field(None, min_length=1, description="source that has it learn anew, at one half")
+    timeout_s: float | None = Field(None, gt=0, le=86_400, description="silent for so long, it goes to rest")
+    rest: float = Field(0.0, ge=0, le=1, description="where it rests")
+    rest_ms: float = Field(1000.0, ge=0, le=600_000, description="time constant on its way there")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.bounds and self.bounds[0] >= self.bounds[1]:
+            raise ValueError(f"range = {list(self.bounds)} is to ascend; invert the route instead")
+        if self.reset and not self.calibrate:
+            raise ValueError("reset is for what has been learned: calibrate = true")
+        return self
+
+
 UNITS: Final = ("s", "beats", "bars")
 FADE_S: Final = 2.0  # of a cue that says nothing
 
@@ -408,6 +478,8 @@ class Show(_Table):
     audio: Audio | None = None
     controller: tuple[Controller, ...] = Field((), max_length=8)
     network: tuple[Network, ...] = Field((), max_length=NETWORKS)
+    sensor: tuple[Sensor, ...] = ()
+    modulator: tuple[Modulator, ...] = ()
     route: tuple[Route, ...] = ()
     cue: tuple[Cue, ...] = ()
     precedence: dict[str, Literal["LTP", "HTP", "performer", "cue", "hand"]] = Field(
@@ -493,10 +565,31 @@ class Show(_Table):
         """Length of a frame in ticks."""
         return TICKS_PER_SECOND // self.fps
 
+    @model_validator(mode="after")
+    def _modulators_are_known(self) -> Self:
+        names = [modulator.name for modulator in self.modulator]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise _Misplaced(f"there is another modulator {name!r}", "modulator", place, "name")
+        sources = [("route", n, route.source) for n, route in enumerate(self.route)]
+        sources += [("modulator", n, each.source) for n, each in enumerate(self.modulator)]
+        for table, place, source in sources:
+            addresses = [modulator.address for modulator in self.modulator]
+            if source.startswith("/modulator/") and not any(fnmatchcase(a, source) for a in addresses):
+                near = get_close_matches(source, addresses, 1)
+                remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
+                raise _Misplaced(f"no modulator {source!r}; {remedy}", table, place, "from")
+        return self
+
     @cached_property
     def listening(self) -> "Listening":
         """What listens to sources."""
-        return Listening(tuple(route.source for route in self.route))
+        return Listening(
+            tuple(route.source for route in self.route),
+            tuple(each.source if each.kind in HEARING else "" for each in self.modulator),
+            tuple(sensor.source for sensor in self.sensor),
+            tuple(sensor.reset or "" for sensor in self.sensor),
+        )
 
     @cached_property
     def additions(self) -> dict[int, tuple[int, ...]]:
@@ -554,9 +647,15 @@ class Show(_Table):
 
 @dataclass(frozen=True, eq=False)
 class Listening:
-    """The patterns of sources that a show listens to; compared by identity, so that it is a quick key."""
+    """The patterns of sources that each table of a show listens to, "" for none.
+
+    Compared by identity, so that it is a quick key.
+    """
 
     routes: tuple[str, ...]
+    modulators: tuple[str, ...]
+    sensors: tuple[str, ...]
+    resets: tuple[str, ...]
 
 
 def begins(show: Show, parameter: int) -> float:

@@ -3,9 +3,9 @@
 from typing import Final
 
 from engine.core.events import Projection
-from engine.core.patch import share_of
 from engine.core.records import replace
 from engine.core.show import Show
+from engine.core.smoothing import share_of
 from engine.core.state import ShowState, Sight
 
 _SETTLED: Final = 1e-4  # of z, whose values are about 1: nearer than this it has arrived

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from engine.core.events import PhraseNote
 from engine.core.jobs import Ask, Heard, SoundEvent, Write
 from engine.core.parameters import PARAMETERS
-from engine.core.show import Show, begins
+from engine.core.show import HEARING, Modulator, Show, begins
 
 PERFORMER = "performer"  # the source of a recorded performance
 MUSICIAN = "musician"  # the source of the music model
@@ -83,6 +83,37 @@ class Touch:
     value: float = 0.0
     position: float = 0.0
     down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Modulation:
+    """A modulator at the last control step: its `value`, 0 to 1, or -1 before the first one.
+
+    A walk goes from `start` to `target` in period `number`. A follower goes to `target`. An envelope left
+    `start` at `tick` for `target`, on its way up where that is above 0.
+    """
+
+    value: float
+    start: float = 0.0
+    target: float = 0.0
+    number: int = -1
+    tick: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """What is known of the sensor at an address, the show's number `sensor`.
+
+    `bounds` are the least and the greatest value that become 0 and 1, empty where there are none yet,
+    `recent` the latest values as they came, `tick` when the last one did, `value` what is made of them.
+    """
+
+    address: str
+    sensor: int
+    bounds: tuple[float, ...]
+    recent: tuple[float, ...] = ()
+    tick: int = 0
+    value: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -297,7 +328,8 @@ class ShowState:
     them, in the order of PARAMETERS, and after them the performer's own of those under HTP; `added` is what
     each route adds now (0 where its mode is "set"); `levels` are the results; `moved_by` tells what moved
     each last. `fades` and `glides` are the bases on their way, `adding` the additions, `touches` what came
-    through each route last. `cue` is the place in the list of the cue that runs (-1: none yet), `run` how it
+    through each route last; `modulations` are in the order of the show's modulators, `sensed` in that of
+    their latest values. `cue` is the place in the list of the cue that runs (-1: none yet), `run` how it
     does, `standby` the one that waits for its beat; while the show is `held`, fades and follows stand.
     `beats` counts the beats played, `beat` is where the transport stood at the last control step. `presets`
     are those stored while playing. `hands` are the performer's and the musician's, `tonality` is the
@@ -312,6 +344,8 @@ class ShowState:
     added: tuple[float, ...]
     adding: tuple[Glide, ...]
     touches: tuple[Touch, ...]
+    modulations: tuple[Modulation, ...]
+    sensed: tuple[Sensed, ...]
     fades: tuple[Fade, ...]
     glides: tuple[Glide, ...]
     keys: tuple[Key, ...]
@@ -350,6 +384,13 @@ NEVER = -(1 << 40)
 DIRECT = -1  # in the place of a route's number: no route at all
 
 
+def unmoved(modulator: Modulator) -> Modulation:
+    """Return a modulator before its first control step."""
+    if modulator.kind in HEARING:
+        return Modulation(0.0)
+    return Modulation(-1.0, start=0.5, target=0.5)
+
+
 def initial(show: Show) -> ShowState:
     """Return the state before the first tick."""
     levels = tuple(begins(show, index) for index in range(len(PARAMETERS)))
@@ -357,6 +398,7 @@ def initial(show: Show) -> ShowState:
     routes = len(show.route)
     return ShowState(
         tick=0, bases=bases, levels=levels, added=(0.0,) * routes, adding=(), touches=(Touch(),) * routes,
+        modulations=tuple(unmoved(modulator) for modulator in show.modulator), sensed=(),
         fades=(), glides=(), keys=(), lanes=(), transport=Transport(True, show.tempo.bpm, 0, 0.0),
         walk=Walk(), strobe=Strobe(), musician=Musician(), hands=(Hand(), Hand()), tonality=Tonality(),
         lines=Lines(), cue=-1, live_tick=NEVER, cast=Cast(show.generator),

@@ -6,6 +6,7 @@ from typing import Final
 
 # SCHED_FIFO priorities: whoever is nearer to the ear goes first. JACK's own threads run at 10 and above.
 SOUND: Final = 8  # the device's callback, where the device brings no real-time thread
+RENDER: Final = 4  # the thread that renders ahead of the callback
 SOUND_KEEPER: Final = 3  # threads beside the callback: while one holds the interpreter, the callback waits
 CORE: Final = 2
 PRESENTER: Final = 1

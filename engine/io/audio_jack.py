@@ -160,15 +160,15 @@ class Jack:
             while news:
                 kind, number, name = news.popleft()
                 player.midi_in(frame, number, name, kind)
-            out = self._out[:frames]
-            player.block(frame, us, out)
-            left.get_array()[:] = out[:, 0]
-            right.get_array()[:] = out[:, 1]
             for midi_out in midi_outs:
                 midi_out.clear_buffer()
             for offset, number, data in player.midi_out(frame, frames):
                 with suppress(self._jack.JackError):  # the port is full
                     midi_outs[number].write_midi_event(offset, data)
+            out, one, other = self._out[:frames], left.get_array(), right.get_array()
+            player.block(frame, us, out)
+            one[:] = out[:, 0]
+            other[:] = out[:, 1]
             self._blocks += 1
 
         return process

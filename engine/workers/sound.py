@@ -20,6 +20,7 @@ from engine.core.units import SAMPLE_RATE
 from engine.io.audio import BACKENDS, Device, DeviceError, open_device
 from engine.render.soundfont import instruments
 from engine.render.synth import LANES, Instrumentarium, Synth, render_block
+from engine.workers.ahead import Ahead
 from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, SoundLink
 
 _TEND_S: Final = 0.08
@@ -71,7 +72,8 @@ class _Player:
         self._lasting: dict[tuple[SoundKind, int, int], SoundEvent] = {}  # by kind, lane and note
         self._queue: list[_Due] = []
         self._outgoing: list[tuple[int, int, int, bytes]] = []
-        self._counted = 0
+        self._counted = self._failed = 0
+        self._ahead: Ahead | None = None
         self._epoch = link.board["epoch"]  # a worker that was restarted goes on counting
 
     def prepare(self, rate: int) -> None:
@@ -93,6 +95,8 @@ class _Player:
         Another rate has another synth: it lets go of what it held when it was left, and is told the levels,
         wheels and pedals of today.
         """
+        if self._ahead:
+            self._ahead.close()
         self._device, self._synth = device, self._synths[device.rate]
         if device.rate != self._rate:
             self._rate = device.rate
@@ -103,25 +107,38 @@ class _Player:
         self._loop = DelayLockedLoop(device.rate)
         self._starts: list[float] = []
         self._settled = False
-        self._counted = 0
+        self._counted = self._failed = 0
+        self._ahead = Ahead(self._render, device.rate)
 
     def block(self, frame: int, us: float, out: NDArray[np.float32]) -> None:
-        """Play one block; whatever goes wrong costs this block and is counted."""
-        began_us = monotonic_us()
+        """Play one block, rendered before; whatever goes wrong costs this block and is counted."""
+        board, device = self._link.board, self._device
+        in_time = False
         try:
-            self._block(frame, us, out)
+            self._keep_time(frame, us)
+            in_time = self._ahead is not None and self._ahead.take(frame, out)
         except Exception:
             out[:] = 0.0
-            self._link.board.add("underruns")
-        board = self._link.board
-        board["load"] = (monotonic_us() - began_us) * self._device.rate / (1e6 * len(out))
+        if self._settled:  # what the opening itself cost is not counted
+            board.add("underruns", device.underruns + self._failed - self._counted + (not in_time))
+        self._counted = device.underruns + self._failed
+        board["peak"] = max(float(out.max()), -float(out.min()))
 
-    def _block(self, frame: int, us: float, out: NDArray[np.float32]) -> None:
+    def _render(self, frame: int, out: NDArray[np.float32]) -> None:
+        """Render a piece ahead of the device; whatever goes wrong costs this piece and is counted."""
+        began_us = monotonic_us()
+        try:
+            self._sound(frame, out)
+        except Exception:
+            out[:] = 0.0
+            self._failed += 1
+        self._link.board["load"] = (monotonic_us() - began_us) * self._device.rate / (1e6 * len(out))
+
+    def _sound(self, frame: int, out: NDArray[np.float32]) -> None:
         link, board, device, loop = self._link, self._link.board, self._device, self._loop
         for sample, due_us, kind, lane, note, instrument, value in link.events.pop_all():
             self._queue.append(_Due(sample, SoundKind(kind), lane, note, instrument, value, due_us))
         latency = self._latency()
-        self._keep_time(frame, us)
         origin = self._origin()
         if origin is None:
             render_block(self._synth, [], 0.0, out, device.rate)
@@ -134,10 +151,6 @@ class _Player:
                 if event.kind == SoundKind.NOTE_ON:
                     heard_us = loop.us_at(frame + max(offset, 0) + latency)
                     link.deviations.push(event.lane, heard_us - event.due_us)
-        if self._settled:  # what the opening itself cost is not counted
-            board.add("underruns", device.underruns - self._counted)
-        self._counted = device.underruns
-        board["peak"] = max(float(out.max()), -float(out.min()))
         board["voices"] = self._synth.sounding
         board["refused"] = link.midi_in.refused + link.deviations.refused
 

@@ -164,7 +164,7 @@ def push(link, clock, *events):
 
 
 def play(link, clock, spacing_s, offsets):
-    """Play a dry stick at each offset from now, handed over 50 ms ahead, on a clock that follows the device.
+    """Play a dry stick at each offset from now, handed over 75 ms ahead, on a clock that follows the device.
 
     Return the samples. A due time is only as good as the device's clock was when it was reckoned.
     """
@@ -174,7 +174,7 @@ def play(link, clock, spacing_s, offsets):
     waiting = sorted(samples)
     while clock.now() < samples[-1] + 12_000:
         clock.follow()
-        while waiting and clock.now() > waiting[0] - 2400:
+        while waiting and clock.now() > waiting[0] - 3600:
             push(link, clock, note(waiting.pop(0)))
         time.sleep(0.005)
     return samples

@@ -3,6 +3,7 @@
 import gc
 import signal
 import sys
+from collections import deque
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import parent_process
@@ -71,6 +72,7 @@ class _Player:
         self._rate = 0  # of the synth that plays
         self._lasting: dict[tuple[SoundKind, int, int], SoundEvent] = {}  # by kind, lane and note
         self._queue: list[_Due] = []
+        self._begun: deque[tuple[int, _Due]] = deque()  # notes rendered, and the frames on which they begin
         self._outgoing: list[tuple[int, int, int, bytes]] = []
         self._counted = self._failed = 0
         self._ahead: Ahead | None = None
@@ -107,6 +109,7 @@ class _Player:
         self._loop = DelayLockedLoop(device.rate)
         self._starts: list[float] = []
         self._settled = False
+        self._begun.clear()
         self._counted = self._failed = 0
         self._ahead = Ahead(self._render, device.rate)
 
@@ -117,12 +120,20 @@ class _Player:
         try:
             self._keep_time(frame, us)
             in_time = self._ahead is not None and self._ahead.take(frame, out)
+            self._tell_begun(frame + len(out))
         except Exception:
             out[:] = 0.0
         if self._settled:  # what the opening itself cost is not counted
             board.add("underruns", device.underruns + self._failed - self._counted + (not in_time))
         self._counted = device.underruns + self._failed
         board["peak"] = max(float(out.max()), -float(out.min()))
+
+    def _tell_begun(self, end: int) -> None:
+        """Tell when the notes begun before frame `end` are heard, as the device's clock has it now."""
+        while self._begun and self._begun[0][0] < end:
+            frame, event = self._begun.popleft()
+            heard_us = self._loop.us_at(frame + self._latency())
+            self._link.deviations.push(event.lane, heard_us - event.due_us)
 
     def _render(self, frame: int, out: NDArray[np.float32]) -> None:
         """Render a piece ahead of the device; whatever goes wrong costs this piece and is counted."""
@@ -135,7 +146,7 @@ class _Player:
         self._link.board["load"] = (monotonic_us() - began_us) * self._device.rate / (1e6 * len(out))
 
     def _sound(self, frame: int, out: NDArray[np.float32]) -> None:
-        link, board, device, loop = self._link, self._link.board, self._device, self._loop
+        link, board, device = self._link, self._link.board, self._device
         for sample, due_us, kind, lane, note, instrument, value in link.events.pop_all():
             self._queue.append(_Due(sample, SoundKind(kind), lane, note, instrument, value, due_us))
         latency = self._latency()
@@ -149,8 +160,7 @@ class _Player:
                     board.add("late_events")
                 self._remember(event)
                 if event.kind == SoundKind.NOTE_ON:
-                    heard_us = loop.us_at(frame + max(offset, 0) + latency)
-                    link.deviations.push(event.lane, heard_us - event.due_us)
+                    self._begun.append((frame + max(offset, 0), event))
         board["voices"] = self._synth.sounding
         board["refused"] = link.midi_in.refused + link.deviations.refused
 

@@ -15,7 +15,7 @@ import psutil
 from engine import hud, library, priority
 from engine.casting import Casting
 from engine.clock import Clock, WallClock, monotonic_us
-from engine.core import cast
+from engine.core import cast, presets
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
 from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise
@@ -25,7 +25,7 @@ from engine.core.music import sound_levels
 from engine.core.parameters import INDEX
 from engine.core.revision import revised
 from engine.core.show import Show
-from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, ShowState, initial
+from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, Preset, ShowState, initial
 from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
 from engine.distribution import Distribution
@@ -282,6 +282,7 @@ class Session:
             helpers.append(Thread(target=self.desk.run, args=(self,), name="desk", daemon=True))
         if self.reviser:
             helpers.append(Thread(target=self.reviser.run, args=(self.stop,), name="show file", daemon=True))
+            helpers.append(Thread(target=self._keep_presets, name="presets", daemon=True))
         try:
             if self.stage.replay:
                 self.casting.look(self.state)  # what enters first is to be ready as soon as it was then
@@ -548,6 +549,16 @@ class Session:
         if self.reviser is None:
             return "this show has no file that could be changed"
         return self.reviser.edit(table, index, value)
+
+    def _keep_presets(self) -> None:
+        """Write the presets that are stored while playing into the show file."""
+        kept: tuple[Preset, ...] = ()
+        while not self.stop.wait(_WATCH_S):
+            stored = self.state.presets
+            for preset in stored:
+                if preset not in kept and (problem := self.edit("preset", *presets.entry(self.show, preset))):
+                    self._warn(f"preset {preset.name}: {problem}")
+            kept = stored
 
     def ask_report(self) -> None:
         """Have `on_report` called soon, from a thread that has the time (safe in a signal handler)."""

@@ -190,3 +190,27 @@ def test_it_is_revised_while_it_plays_and_verifies(tmp_path: Path) -> None:
         assert session.show.cue[0].levels["psi"] == 0.31
     assert session.revisions == 1
     assert verify(read(tmp_path / "show.chladni")).differs_at is None
+
+
+def test_a_preset_that_is_stored_reaches_the_show_file(tmp_path: Path) -> None:
+    text = SHOW.read_text().replace("[tempo]", '[osc]\nlisten = "none"\n\n[tempo]')
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with playing(tmp_path, first_light(), attended=True, file=ShowFile(path, {"device": "none"})) as session:
+        for name, value in (("noise", 0.3333333), ("psi", 1.0)):
+            session.inbox.put(session.clock.now(), "keys", ev.Control(f"/chladni/parameter/{name}", value))
+        until(lambda: session.state.levels[INDEX["psi"]] == 1.0)
+        session.inbox.put(session.clock.now(), "keys", ev.Store("mine"))
+        until(lambda: "mine" in session.show.presets)
+        assert session.state.presets == ()
+        session.inbox.put(session.clock.now(), "keys", ev.Control("/chladni/parameter/psi", 0.5))
+        until(lambda: session.state.levels[INDEX["psi"]] == 0.5)
+        session.inbox.put(session.clock.now(), "keys", ev.Store("mine"))
+        until(lambda: dict(session.show.presets["mine"])[INDEX["psi"]] == 0.5)
+        assert not session.warnings
+    assert path.read_text().startswith(text.rstrip())
+    levels = parse(path.read_text(), "a.toml").preset[0].levels
+    assert (levels["noise"], levels["psi"], levels["kaleidoscope"]) == (0.3333, 0.5, 0.0)
+    assert "network.1" not in levels
+    assert "tempo" not in levels
+    assert verify(read(tmp_path / "show.chladni")).differs_at is None

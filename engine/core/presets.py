@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from engine.core import fades, patch, precedence
 from engine.core.fades import Way
@@ -13,6 +13,7 @@ from engine.core.state import HANDS, Mover, Preset, ShowState
 from engine.core.units import TICKS_PER_SECOND
 
 MAX_STORED: Final = 64
+_DECIMALS: Final = 4  # of a level in a file: finer than eyes and ears
 _X, _Y = INDEX["morph.x"], INDEX["morph.y"]
 _LEFT_OUT: Final = {INDEX["tempo"], _X, _Y}  # no part of a picture, nor of a sound
 Levels = tuple[tuple[int, float], ...]  # (parameter, level)
@@ -53,6 +54,25 @@ def recall(show: Show, state: ShowState, name: str, fade_s: float) -> ShowState:
     ticks = min(max(fade_s, 0.0), 3600.0) * TICKS_PER_SECOND
     ways = (Way(parameter, level, ticks, False, "s") for parameter, level in levels)
     return fades.begin(show, state, ways, 0.0, Mover(HANDS, f"preset {name}"))
+
+
+def entry(show: Show, preset: Preset) -> tuple[int | None, dict[str, Any]]:
+    """Return where a stored preset belongs among those of the show file (None: it is new), and what to write.
+
+    Written are the levels that are not where they begin, and those that anything in the show moves.
+    """
+    moved = {INDEX[route.to] for route in show.route} | show.tracks.keys()
+    moved.update(parameter for levels in show.presets.values() for parameter, _ in levels)
+    levels: dict[str, float | str] = {}
+    for index, level in preset.levels:
+        parameter = PARAMETERS[index]
+        if parameter.choices and (index in moved or level):
+            levels[parameter.name] = parameter.choices[int(level + 0.5)]
+        elif index in moved or level != begins(show, index):
+            levels[parameter.name] = round(level, _DECIMALS)
+    names = list(show.presets)
+    place = names.index(preset.name) if preset.name in names else None
+    return place, {"name": preset.name, "levels": levels}
 
 
 def revise(show: Show, state: ShowState) -> ShowState:

@@ -26,6 +26,7 @@ MODULES: Final = {
     "numpy": "numpy", "onnxruntime": "onnxruntime", "pydantic": "pydantic", "pygame": "pygame",
     "mido": "mido", "opencv-python-headless": "cv2", "av": "av",
     "psutil": "psutil", "miniaudio": "miniaudio", "moderngl": "moderngl",
+    "aiohttp": "aiohttp", "zeroconf": "zeroconf",
     "JACK-Client": "jack", "python-rtmidi": "rtmidi", "tinysoundfont": "tinysoundfont", "aalink": "aalink",
 }  # fmt: skip
 # Shared libraries that the modules above load, and the Debian or Ubuntu package of each.

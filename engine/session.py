@@ -1,6 +1,7 @@
 """A performance: the only place where the core and its edges meet."""
 
 import gc
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -45,12 +46,13 @@ from engine.reviser import Reviser
 from engine.show_file import ShowFile
 from engine.vitals import Vitals
 from engine.web.desk import Desk
-from engine.workers import audio, health, musician, picture, poet, sound, web
+from engine.workers import audio, health, musician, picture, poet, query, sound, web
 from engine.workers.links import (
     AudioLink,
     GeneratorLink,
     PictureLink,
     PlayedReader,
+    QueryLink,
     audio_link,
     musician_link,
     pack_heard,
@@ -58,6 +60,7 @@ from engine.workers.links import (
     pack_write,
     picture_link,
     poet_link,
+    query_link,
     sound_link,
     unpack_projection,
     unpack_text,
@@ -68,6 +71,7 @@ from engine.workers.supervisor import Worker, await_trouble
 from models.manifest import Musician, Text
 
 _WATCH_S = 0.2
+_TOLD_S, _TOLD_SELDOM_S = 0.05, 0.25
 _TEMPO = INDEX["tempo"]
 _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
 _SOUND_S = 2.0
@@ -221,6 +225,16 @@ class Session:
             folder, _ = library.find(show.text, Text)
             config = poet.PoetConfig(folder, seed=show.seed)
             self._others.append(Worker("poet", poet.run, (self.poet, config), self.poet.board))
+        self.query = query_link() if show.osc.query and not stage.replay else None
+        if show.osc.query and self.query:
+            host, port = show.osc.query.rsplit(":", 1)
+            osc_host, osc_port = show.osc.listen.rsplit(":", 1) if show.osc.listen else ("", "0")
+            query_config = query.QueryConfig(
+                host, int(port), (osc_host, int(osc_port)) if osc_host else None, tuple(self.generators)
+            )
+            self._others.append(
+                Worker("query", query.run, (self.query, query_config), self.query.board, query.NICE)
+            )
         if stage.health_port is not None:
             told = (self.vitals.board, stage.health_port)
             self._others.append(Worker("health", health.run, told, self.vitals.board, nice=10))
@@ -276,6 +290,8 @@ class Session:
             helpers.append(looking)
         if self.audio:
             helpers.append(Thread(target=self._hear, args=(self.audio,), name="audio", daemon=True))
+        if self.query:
+            helpers.append(Thread(target=self._tell_query, args=(self.query,), name="query", daemon=True))
         if self.show.text and not self.stage.replay:
             helpers.append(Thread(target=self._lines, name="lines", daemon=True))
         if self.desk:
@@ -487,6 +503,18 @@ class Session:
         seen = self.presentation
         return told(self.show, self.state, (seen.due, seen.shown, seen.late, seen.held))
 
+    def _tell_query(self, link: QueryLink) -> None:
+        """Keep the worker that answers OSCQuery informed; what nobody listens to is told seldom."""
+        said: tuple[object, object] = (None, None)
+        while not self.stop.wait(_TOLD_S if link.board["clients"] else _TOLD_SELDOM_S):
+            show, stored = self.show, self.state.presets
+            if said[0] is not show or said[1] is not stored:
+                said = (show, stored)
+                whole = show.model_dump(mode="json", by_alias=True)
+                named = {"show": whole, "presets": presets.names(show, self.state)}
+                link.show.write(json.dumps(named).encode())
+            link.told.write(json.dumps(self._told()).encode())
+
     def _phrases(self) -> None:
         """Bring what the musician plays in through the front door."""
         reader = PlayedReader()
@@ -591,6 +619,8 @@ class Session:
             self._warn(self.recorder.problem)
         if self.picture:
             self._look_through(self.picture)
+        for record in self.query.says.pop_all() if self.query else ():
+            self._warn(unpack_text(record))
         for record in self.audio.says.pop_all() if self.audio else ():
             self._warn(unpack_text(record))
         if self.desk:

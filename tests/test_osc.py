@@ -432,7 +432,7 @@ def test_targets_hear_what_changes_and_what_happens(stack: ExitStack) -> None:
     for each in ears:
         assert until(lambda each=each: each.hears("/chladni/parameter/hue", 90.0))
         assert until(lambda each=each: each.hears("/chladni/fader/hue", 0.75))
-        assert until(lambda each=each: each.hears("/chladni/cue", 1.0, "dawn"))
+        assert until(lambda each=each: each.hears("/chladni/cue/present", 1.0, "dawn"))
         assert until(lambda each=each: each.hears("/chladni/cue/next", 2.5, "noon"))
         assert "/chladni/parameter/psi" not in each.heard, "only what has changed"
     show.feedback.tell("/a", ("x" * 20_000,))
@@ -476,7 +476,7 @@ def test_subscriptions_come_through_the_server(stack: ExitStack) -> None:
     stack.callback(server.stop)
     at = ("127.0.0.1", server.port)
     subscriber.socket.sendto(message(SUBSCRIBE), at)
-    assert until(lambda: subscriber.hears("/chladni/cue", -1.0, ""))
+    assert until(lambda: subscriber.hears("/chladni/cue/present", -1.0, ""))
     subscriber.socket.sendto(message(SUBSCRIBE, ",i", struct.pack(">i", 80)), at)
     subscriber.socket.sendto(message(UNSUBSCRIBE), at)
     assert until(lambda: not show.feedback.receivers)

@@ -118,12 +118,13 @@ class Performer(_Table):
 
 
 class Osc(_Table):
-    """OSC in and out, as host:port."""
+    """OSC in and out, and what is known of it, as host:port."""
 
     listen: str | None = Field("127.0.0.1:9000", description="where to listen; other machines reach 0.0.0.0")
     send: tuple[str, ...] = ()
+    query: str | None = Field(None, description="where OSCQuery answers, say 127.0.0.1:8771; else nowhere")
 
-    @field_validator("listen", "send")
+    @field_validator("listen", "send", "query")
     @classmethod
     def _host_and_port(cls, value: Any) -> Any:
         if value == "none":

@@ -51,7 +51,7 @@ def told(show: Show, state: ShowState, frames: tuple[int, ...]) -> Told:
             address: ((level - low) / span,)
             for address, level, (low, span) in zip(_FADERS, state.levels, _SPANS, strict=True)
         },
-        "/chladni/cue": _cue(show, state.cue),
+        "/chladni/cue/present": _cue(show, state.cue),
         "/chladni/cue/next": _cue(show, state.cue + 1 if state.cue + 1 < len(cues) else -1),
         "/chladni/hold": (int(state.held),),
         "/chladni/blackout": (state.dark.end,),

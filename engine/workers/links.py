@@ -177,6 +177,20 @@ class WebLink:
 
 
 @dataclass(frozen=True)
+class QueryLink:
+    """Between the session and the worker that answers OSCQuery.
+
+    `told` is what the show tells over OSC, by address, and `show` the show with the names of its presets,
+    both as JSON. `says` brings what is in the way.
+    """
+
+    told: Latest
+    show: Latest
+    says: Ring
+    board: Board
+
+
+@dataclass(frozen=True)
 class PoetLink:
     """Between the session and the text model's worker."""
 
@@ -221,6 +235,11 @@ def web_link() -> WebLink:
         Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_TEXT, 16), Latest(1 << 20), Latest(1 << 16),
         Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Ring(TEXT, 8), Board(WEB_CELLS),
     )  # fmt: skip
+
+
+def query_link() -> QueryLink:
+    """Make the texts, the ring and the board of the worker that answers OSCQuery."""
+    return QueryLink(Latest(1 << 16), Latest(1 << 21), Ring(TEXT, 8), Board((*COMMON, "port", "clients")))
 
 
 def pack_projection(body: Projection) -> tuple[Any, ...]:

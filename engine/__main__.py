@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Heavy imports stand inside the commands that need them: a worker process imports this module too, and
 # the first picture is to be on the screen within three seconds of the command.
 
-DEMO = Path(__file__).resolve().parents[1] / "shows" / "first_light.toml"
+SHOWS = Path(__file__).resolve().parents[1] / "shows"  # in the tree as where it is installed
+DEMO = SHOWS / "first_light.toml"
 SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
 _ERROR = 1
 _BROKEN = 3  # the show ended by a fault of its own, or there is no screen yet: try again
@@ -80,7 +81,13 @@ def _has_screen() -> bool:
 def _show_file(arguments: argparse.Namespace, path: str | Path | None = None) -> "ShowFile":
     from engine.show_file import ShowFile
 
-    return ShowFile(Path(path or arguments.show), vars(arguments))
+    return ShowFile(_find(str(path or arguments.show)), vars(arguments))
+
+
+def _find(name: str) -> Path:
+    """Return the path of a show: a file, or the name of one that is shipped."""
+    path, shipped = Path(name), SHOWS / f"{name}.toml"
+    return shipped if not path.exists() and path.name == name and shipped.is_file() else path
 
 
 def _load_show(file: "ShowFile") -> Any:
@@ -312,6 +319,46 @@ def _read(file: str) -> "Recording":
         raise Failure(str(error)) from None
 
 
+def new(arguments: argparse.Namespace) -> int:
+    """Write a show of your own to begin with."""
+    path = Path(arguments.name)
+    path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
+    template = (Path(__file__).parent / "new_show.toml").read_text(encoding="utf-8")
+    title = path.stem.replace("_", " ").strip().capitalize() or "Mine"
+    seed = int.from_bytes(os.urandom(2))
+    for key, value in (("title", json.dumps(title, ensure_ascii=False)), ("file", path), ("seed", seed)):
+        template = template.replace(f"{{{key}}}", str(value))
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError:
+        raise Failure(f"{path} is there already; another name would be right") from None
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror or error}") from None
+    print(f"wrote {path}; chladni play {path} plays it")
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Explain every problem of a show file: errors, and what in it can have no effect."""
+    from engine.checking import check as look
+    from engine.core.show import ShowError
+
+    file = _show_file(arguments)
+    try:
+        findings = look(file)
+    except ShowError as error:
+        raise Failure(str(error)) from None
+    for each in findings:
+        print(f"{file.path}:{each.line}: {'error' if each.error else 'warning'}: {each.text}")
+    errors = sum(each.error for each in findings)
+    if not errors:
+        print(
+            f"{file.path}: it plays" + (f"; warnings: {len(findings)}" if findings else ", and all is well")
+        )
+    return _ERROR if errors or (findings and arguments.strict) else 0
+
+
 def schema(arguments: argparse.Namespace) -> int:
     """Print the JSON Schema of a show file."""
     from engine.core.show import Show
@@ -539,7 +586,7 @@ def _parser() -> argparse.ArgumentParser:
     providers.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto")
 
     live = command(play, where, providers)
-    live.add_argument("show", nargs="?", default=DEMO, help="a show file (.toml); the demonstration if none")
+    live.add_argument("show", nargs="?", default=DEMO, help="a show file, or the name of a shipped one")
     live.add_argument("--perform", metavar="FILE", help="a MIDI file or recording to play it, or none")
     live.add_argument("--recordings", metavar="FOLDER", help="where the recording goes (recordings)")
     live.add_argument(
@@ -561,6 +608,11 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--no-web", action="store_true", help="serve no page")
     live.add_argument("--keep", type=_whole, metavar="N", help="delete all but the N newest recordings")
     live.add_argument("--marker", action="store_true", help="a code in each frame tells which it is")
+
+    command(new).add_argument("name", help="of the file, .toml or not")
+    right = command(check)
+    right.add_argument("show", nargs="?", default=str(DEMO), help="a show file, or the name of a shipped one")
+    right.add_argument("--strict", action="store_true", help="warnings count as errors")
 
     command(replay, where, providers).add_argument("file", help="a recording (.chladni)")
     command(verify).add_argument("file", help="a recording (.chladni)")

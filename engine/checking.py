@@ -114,9 +114,10 @@ def _files(show: Show, folder: Path) -> Found:
 
 def _sources(show: Show, folder: Path) -> Found:
     known = _addresses(show, folder)
-    for number, route in enumerate(show.route):
-        if problem := _unheard(show, route.source, known):
-            yield ("route", number, "from"), problem
+    for table in ("sensor", "modulator", "route"):
+        for number, entry in enumerate(getattr(show, table)):
+            if entry.source and (problem := _unheard(show, entry.source, known)):
+                yield (table, number, "from"), problem
 
 
 def _unheard(show: Show, pattern: str, known: tuple[str, ...]) -> str | None:

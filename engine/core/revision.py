@@ -13,25 +13,11 @@ from engine.core.state import DIRECT, Glide, ShowState
 
 # What a revision may change. All else is built into contracts, devices, ports and workers: it stays as it was
 # at the curtain, until the next start.
-LIVE: Final = frozenset(
-    {
-        *(
-            "title",
-            "generator",
-            "swap_s",
-            "safety",
-            "blackout",
-            "sensor",
-            "modulator",
-            "route",
-            "cue",
-            "preset",
-            "morph",
-            "precedence",
-        ),
-        *("sound.parts", "tempo.bpm", "tempo.beats_per_bar", "performer.attract_s", "picture.smooth_ms"),
-    }
-)
+LIVE: Final = frozenset({
+    "title", "generator", "swap_s", "tempo.bpm", "tempo.beats_per_bar", "sound.parts", "performer.attract_s",
+    "picture.smooth_ms", "safety", "blackout", "sensor", "modulator", "route", "cue", "preset", "morph",
+    "precedence",
+})  # fmt: skip
 
 
 def take(state: ShowState, body: Revise) -> ShowState:

@@ -51,9 +51,7 @@ def tree(show: Show, presets: Sequence[str], generators: Sequence[str]) -> Node:
         node = root
         for depth, name in enumerate(names[:-1], 1):
             path = "/" + "/".join(names[:depth])
-            node = node["CONTENTS"].setdefault(
-                name, {"FULL_PATH": path, "ACCESS": NO_VALUE, "CONTENTS": {}}
-            )
+            node = node["CONTENTS"].setdefault(name, {"FULL_PATH": path, "ACCESS": NO_VALUE, "CONTENTS": {}})
         node["CONTENTS"][names[-1]] = leaf
     return root
 

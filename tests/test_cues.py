@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,15 +13,19 @@ from hypothesis import strategies as st
 from engine.core import cues, fades, presets, revision
 from engine.core import events as ev
 from engine.core.advance import advance
+from engine.core.cast import upcoming
 from engine.core.curves import CURVES
 from engine.core.events import Event
 from engine.core.jobs import SoundKind
 from engine.core.latent import frame_job
 from engine.core.parameters import EFFECTS, INDEX
+from engine.core.patch import settle
 from engine.core.show import Show, ShowError, as_json, parse
 from engine.core.state import ShowState, Standby, initial
 from engine.core.text import caption
 from engine.hud import cue_line
+from engine.offline import Verdict, verify
+from engine.recording import read
 
 BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 
@@ -53,9 +58,10 @@ def cue(number: float, **keys: object) -> dict[str, object]:
 
 
 def test_go_to_finds_a_cue_by_its_number_as_osc_brings_it() -> None:
-    a_show = show(cue=[cue(1), cue(2.1, levels={"psi": 0.3}), cue(3)])
-    states = run(a_show, 40, {0: ev.GoTo(3.0), 10: ev.GoTo(2.0999999046), 20: ev.GoTo(7.0)})
-    assert [states[tick].cue for tick in (5, 15, 35)] == [2, 1, 1]
+    a_show = show(cue=[cue(1), cue(2.1, levels={"psi": 0.3}), cue(2.7), cue(3)])
+    wanted = (3.0, 2.0999999046, 2.7000000477, 7.0, 2.0, -1.0, 2.1)
+    states = run(a_show, 80, {10 * n: ev.GoTo(number) for n, number in enumerate(wanted)})
+    assert [states[tick].cue for tick in range(5, 75, 10)] == [3, 1, 2, 2, 2, 2, 1]
     assert level(states[-1], "psi") == 0.3
 
 
@@ -364,6 +370,9 @@ def test_the_generator_tracks_too_and_fades_in_as_long_as_the_cue() -> None:
     states = run(a_show, 100, {0: ev.GoTo(2), 20: ev.GoTo(3), 40: ev.Back(), 60: ev.GoTo(4), 80: ev.GoTo(1)})
     assert [states[tick].cast.wanted for tick in (10, 30, 50, 70, 90)] == ["two", "three", "two", "", "two"]
     assert [states[tick].cast.wanted_ticks for tick in (10, 90)] == [0, 120]
+    by_hand = {0: ev.GoTo(1), 10: [ev.Swap("mine"), ev.Enter("mine", 0)], 20: ev.Go()}
+    states = run(a_show, 30, by_hand)
+    assert [upcoming(a_show, states[tick]) for tick in (15, 25)] == ["", "three"], "2 leaves it, 3 does not"
 
 
 PADS = [
@@ -434,7 +443,7 @@ def revised(before: Show, after: Show, state: ShowState) -> ShowState:
 
 def test_a_revised_list_goes_on_at_the_same_cue_with_what_has_changed() -> None:
     before = show(cue=[cue(1, levels={"psi": 0.2}), cue(2, fade_s=1, follow_s=1, levels={"hue": 30})])
-    state = run(before, 300, {0: ev.Go(), 60: ev.Go()})[-1]
+    state = run(before, 400, {0: ev.Go(), 60: ev.Go()})[-1]
     new = cue(2, fade_s=1, follow_s=2, levels={"hue": 40})
     after = show(cue=[cue(0.5, levels={"bloom": 1}), cue(1, levels={"psi": 0.3}), new, cue(3)])
     state = revised(before, after, state)
@@ -443,7 +452,7 @@ def test_a_revised_list_goes_on_at_the_same_cue_with_what_has_changed() -> None:
     for _ in range(600):
         state = advance(after, state, [])
         places.append(state.cue)
-    assert places.index(3) == 60 + 3 * 240 - 300
+    assert places.index(3) == 60 + 3 * 240 - 400
     assert [level(state, name) for name in ("psi", "hue", "bloom")] == [0.3, 40, 1]
     gone = revised(after, show(cue=[cue(2.5), cue(4)]), replace(state, standby=Standby(3, "go", 0.0)))
     assert (gone.cue, gone.standby) == (0, None)
@@ -458,11 +467,15 @@ def test_a_revised_precedence_keeps_the_levels_that_are_seen() -> None:
     for before, after in itertools.pairwise(shows):
         state = revised(before, after, state)
         assert len(state.bases) == len(state.levels) + len(after.highest)
-        for _ in range(8):
-            state = advance(after, state, [])
-        assert [level(state, name) for name in ("bloom", "psi")] == [0.8, 0.4]
+        assert settle(after, state, range(len(state.levels))).levels == state.levels
+    assert [level(state, name) for name in ("bloom", "psi")] == [0.8, 0.4]
     after = show(preset=[{"name": "mine", "levels": {"psi": 1}}])
     assert presets.find(after, revised(shows[-1], after, state), "mine") == ((INDEX["psi"], 1.0),)
+
+
+def test_a_recorded_half_minute_of_everything_above_replays() -> None:
+    recording = read(Path(__file__).parent / "golden" / "cues.chladni")
+    assert verify(recording) == Verdict(30, 30, None)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["s", "beats"]))

@@ -198,6 +198,7 @@ def test_every_command_makes_its_event() -> None:
     assert bodies("/chladni/release", ()) == [events.Blackout(0.0)]
     assert bodies("/chladni/preset/slow dusk/recall", (3,)) == [events.Recall("slow dusk", 3.0)]
     assert bodies("/chladni/preset/dusk/recall", ()) == [events.Recall("dusk", 0.0)]
+    assert bodies("/chladni/preset/dusk/recall", (1e9,)) == [events.Recall("dusk", 3600.0)]
     assert bodies("/chladni/preset/dusk/store", (1.0,)) == [events.Store("dusk")]
     assert bodies("/chladni/preset/dusk/store", (0.0,)) == []
     assert bodies("/chladni/morph", (0.25, 1)) == [
@@ -250,7 +251,8 @@ def test_every_address_is_in_the_docs() -> None:
 
 @pytest.mark.parametrize(
     ("address", "arguments"),
-    [("/chladni/goto", ()), ("/chladni/goto", ("2",)), ("/chladni/generator", (3,)),
+    [("/chladni/goto", ()), ("/chladni/goto", ("2",)), ("/chladni/goto", (1e30,)),
+     ("/chladni/generator", (3,)),
      ("/chladni/generator", ("../../etc/passwd",)), ("/chladni/fader/none", (1,)),
      ("/composition/master", ("+", 0.1)),
      ("/a", (nan,)), ("/a", (1.0, inf)), ("/chladni/note", (0, 60, 1)), ("/chladni/note", (1, 128, 1)),

@@ -48,7 +48,7 @@ def _ask(show: Show, state: ShowState, index: int, kind: str, late_beats: float 
     if not 0 <= index < len(show.cue):
         return state
     state, snap = hold(state, 0.0), show.cue[index].snap
-    if snap == "none" or not state.transport.running:
+    if snap == "none":
         return _begin(show, state, index, kind, late_beats)
     number, late = _place(show, state, snap)
     if late < _LATE:

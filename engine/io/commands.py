@@ -87,6 +87,16 @@ def _note(channel: float, note: float, velocity: float) -> list[Body]:
     return [NoteOn(int(channel), int(note), min(share, 1.0))]
 
 
+def _goto(number: float) -> list[Body]:
+    if abs(number) > _MAX_NUMBER:
+        raise Refused("no such cue")
+    return [GoTo(float(number))]
+
+
+def _recall(name: str, fade_s: float) -> list[Body]:
+    return [Recall(name, min(max(float(fade_s), 0.0), _FADE.maximum))]
+
+
 def _position(beat: float) -> list[Body]:
     return [SongPosition(min(max(round(beat * SIXTEENTHS), 0), 1 << 14))]
 
@@ -102,9 +112,9 @@ _NUMBER: Final = Argument("number", minimum=-_MAX_NUMBER, maximum=_MAX_NUMBER)
 COMMANDS: Final = (
     Command("/chladni/go", "the next cue begins its fade", lambda: [Go()], button=True),
     Command("/chladni/back", "the cue before the present one begins its fade", lambda: [Back()], button=True),
-    Command("/chladni/goto", "the cue of this number", lambda n: [GoTo(float(n))], (_NUMBER,)),
+    Command("/chladni/goto", "the cue of this number", _goto, (_NUMBER,)),
     Command(
-        "/chladni/cue/{number}/go", "the cue of this number", lambda n: [GoTo(float(n))], button=True
+        "/chladni/cue/{number}/go", "the cue of this number", _goto, button=True
     ),
     Command("/chladni/hold", "1 stops fades and follows where they are, 0 lets them go on",
             lambda on: [Hold(float(on))], (_ON,)),
@@ -112,7 +122,7 @@ COMMANDS: Final = (
             lambda on: [Blackout(float(on))], (_ON,)),
     Command("/chladni/release", "gives the picture back", lambda: [Blackout(0.0)], button=True),
     Command("/chladni/preset/{name}/recall", "the levels of a preset, faded to",
-            lambda name, fade_s: [Recall(name, float(fade_s))], (_FADE,), button=True),
+            _recall, (_FADE,), button=True),
     Command("/chladni/preset/{name}/store", "the present levels, under this name",
             lambda name: [Store(name)], button=True),
     Command("/chladni/morph", "the place between the four corners", _morph, (Argument("x"), Argument("y"))),

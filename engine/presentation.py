@@ -43,6 +43,10 @@ class Presentation:
     ) -> None:
         self._show, self._clock, self._newest = show, clock, newest
         self._presenter, self._inbox, self._marked = presenter, inbox, marked
+        if marked:
+            from engine.io import marker  # it brings OpenCV with it
+
+            marker.prepare()
         # (tick, stamp, whether it is a note) of the inputs not yet answered, from the core
         self.inputs: deque[tuple[int, int, bool]] = deque(maxlen=20_000)
         self.captions: deque[tuple[int, Caption]] = deque(maxlen=1024)  # by tick, from the core

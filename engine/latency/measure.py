@@ -1,5 +1,6 @@
 """One measurement: a performance played by the command itself, and the two rulers laid against it."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -7,11 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from engine import priority
 from engine.core.contract import sound_contract_ms
 from engine.core.show import Show
 from engine.latency.analysis import taken_down
@@ -22,6 +24,7 @@ from engine.latency.stress import stress
 
 _CURTAIN_S: Final = 15.0
 _SETTLE_S: Final = 1.5
+_SWITCH_S: Final = 1e-4  # the longest that this thread may keep the interpreter from a client's callback
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def measure(setting: Setting, show: Show, progress: Callable[[float], None]) -> 
     """
     with ExitStack() as stack:
         server = stack.enter_context(jack_server())
-        screen = Screen() if stack.enter_context(x_server()) else None
+        screen = stack.enter_context(closing(Screen())) if stack.enter_context(x_server()) else None
         cable_frames = loop_frames(setting.cable, setting.hears) if setting.cable else 0
         ruler = Ruler(setting.notes, setting.seed, setting.hears, "midi" in setting.kinds)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -58,7 +61,7 @@ def measure(setting: Setting, show: Show, progress: Callable[[float], None]) -> 
         ruler.open()
         _await_curtain(engine, ruler, screen)
         port = int(show.osc.listen.rsplit(":", 1)[1]) if show.osc.listen else 0
-        with stress(setting.kinds, port):
+        with stress(setting.kinds, port), _unhindered():
             ruler.start()
             while ruler.share < 1.0:
                 progress(ruler.share)
@@ -78,6 +81,22 @@ def measure(setting: Setting, show: Show, progress: Callable[[float], None]) -> 
         "options": list(setting.options), "cable_frames": cable_frames, **taken, "unread": unread,
         "jumps": heard.jumps, "engine": own,
     }  # fmt: skip
+
+
+@contextmanager
+def _unhindered() -> Iterator[None]:
+    """Let nothing in this process hold up the ruler's clients: they share its interpreter."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    gc.collect()
+    gc.disable()
+    priority.become_realtime(priority.SOUND_KEEPER)
+    try:
+        yield
+    finally:
+        priority.become_ordinary()
+        gc.enable()
+        sys.setswitchinterval(interval_s)
 
 
 @contextmanager

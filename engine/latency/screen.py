@@ -1,8 +1,11 @@
 """The ruler for the picture: reads the marker where it is seen, on the screen or in a film of it."""
 
+import gc
+import signal
+import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +13,10 @@ from numpy.typing import NDArray
 
 from engine.clock import monotonic_us
 from engine.io import marker
+from engine.workers.shared import SPAWN
 
-_LOOK_S: Final = 0.0005  # between two looks at the marker
+_LOOK_S: Final = 0.001  # between two looks at the marker
+_READ_S: Final = 300.0  # reading a film of ten thousand markers takes a minute on a busy core
 _SEARCH_S: Final = 0.2
 _RIM: Final = 6  # pixels around the marker that are taken with it
 
@@ -26,10 +31,13 @@ class Sighting:
     answered: int
 
 
+# Two clients of the same measurement are in the JACK graph, and need the interpreter in each of its cycles. A
+# thread that looks a thousand times a second would make them late, and with them all who play: so the screen
+# is watched from a process of its own.
 class Screen:
     """Watches the marker on the screen of this machine, from `start` to `stop`.
 
-    The marker is looked for on the whole screen once, then only its place is looked at, two thousand times a
+    The marker is looked for on the whole screen once, then only its place is looked at, a thousand times a
     second; what it says is read afterwards. Raise RuntimeError where the screen cannot be read.
     """
 
@@ -42,64 +50,92 @@ class Screen:
             mss.MSS().close()
         except Exception as error:  # the library's own, of each platform
             raise RuntimeError(f"the screen can't be read: {error}") from None
-        self._mss = mss
-        self._seen: list[tuple[float, float, Any]] = []
-        self._stop = Event()
-        self._thread = Thread(target=self._watch, name="screen", daemon=True)
+        self._pipe, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=_watch, args=(theirs,), name="chladni screen", daemon=True)
+        self._found = False
 
     def start(self) -> None:
         """Begin to watch."""
-        self._thread.start()
+        self._process.start()
 
     @property
     def found(self) -> bool:
         """Whether a marker has been seen."""
-        return bool(self._seen)
-
-    def _watch(self) -> None:
-        with self._mss.MSS() as screen:
-            place = None
-            while place is None and not self._stop.wait(_SEARCH_S):
-                place = _search(screen)
-            if place is None:
-                return
-            last, looked_us = b"", monotonic_us()
-            while not self._stop.wait(_LOOK_S):
-                shot = screen.grab(place)
-                us = monotonic_us()
-                if shot.raw != last:
-                    last = bytes(shot.raw)
-                    self._seen.append((us, us - looked_us, (last, shot.height, shot.width)))
-                looked_us = us
+        if not self._found and self._pipe.poll():
+            self._found = self._pipe.recv()
+        return self._found
 
     def stop(self) -> tuple[list[Sighting], int]:
         """Return what was seen, and how many looks showed something that no marker was."""
-        self._stop.set()
-        self._thread.join()
-        sightings: list[Sighting] = []
-        unread = 0
-        for us, since_us, (raw, height, width) in self._seen:
-            read = marker.decode(np.frombuffer(raw, np.uint8).reshape(height, width, 4)[..., 0].copy())
-            if read is None:
-                unread += 1
-            elif not sightings or read[0] != sightings[-1].tick:
-                sightings.append(Sighting(us, since_us, *read))
+        self._pipe.send(True)
+        if not self._found and self._pipe.poll(_READ_S):
+            self._found = self._pipe.recv()
+        if not self._pipe.poll(_READ_S):
+            raise RuntimeError("the process that read the screen does not answer any more")
+        sightings, unread = self._pipe.recv()
+        self._process.join(_READ_S)
         return sightings, unread
 
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
-def _search(screen: Any) -> dict[str, int] | None:
-    """Return the place of the marker on any of the screens."""
+
+def _watch(pipe: Connection) -> None:
+    """Say through the pipe that the marker is there; when anything comes back, what it showed."""
+    import mss
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
+    seen: list[tuple[float, float, bytes]] = []
+    with mss.MSS() as screen:
+        place, corner = None, (0, 0)
+        while place is None and not pipe.poll(_SEARCH_S):
+            place, corner = _search(screen)
+        pipe.send(place is not None)
+        last, looked_us = b"", monotonic_us()
+        while place is not None and not pipe.poll():
+            grey = bytes(screen.grab(place).raw[::4])  # blue of four: the marker is black and white
+            us = monotonic_us()
+            if grey != last:
+                last = grey
+                seen.append((us, us - looked_us, grey))
+            looked_us = us
+            time.sleep(_LOOK_S)
+    pipe.send(_read(seen, place["width"] if place else 1, corner))
+
+
+def _read(
+    seen: list[tuple[float, float, bytes]], width: int, corner: tuple[int, int]
+) -> tuple[list[Sighting], int]:
+    """Return the markers of pictures of a width, each once, and how many pictures show none."""
+    sightings: list[Sighting] = []
+    unread = 0
+    for us, since_us, grey in seen:
+        picture = np.frombuffer(grey, np.uint8).reshape(-1, width)
+        read = marker.read(picture, *corner) or marker.decode(picture)
+        if read is None:
+            unread += 1
+        elif not sightings or read[0] != sightings[-1].tick:
+            sightings.append(Sighting(us, since_us, *read))
+    return sightings, unread
+
+
+def _search(screen: Any) -> tuple[dict[str, int] | None, tuple[int, int]]:
+    """Return the place of the marker on any of the screens, None for nowhere, and of its code in there."""
     whole = screen.monitors[0]
     found = marker.find(np.asarray(screen.grab(whole))[..., 0].copy())
     if found is None:
-        return None
-    left, top, right, bottom = found[2]
-    left, top = max(left - _RIM, 0), max(top - _RIM, 0)
+        return None, (0, 0)
+    code_left, code_top, right, bottom = found[2]
+    left, top = max(code_left - _RIM, 0), max(code_top - _RIM, 0)
     right, bottom = min(right + _RIM, whole["width"]), min(bottom + _RIM, whole["height"])
     return {
         "left": whole["left"] + left, "top": whole["top"] + top,
         "width": right - left, "height": bottom - top,
-    }  # fmt: skip
+    }, (code_left - left, code_top - top)  # fmt: skip
 
 
 @dataclass(frozen=True)

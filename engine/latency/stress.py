@@ -1,6 +1,7 @@
 """Burdens on the machine and on the engine's doors while a latency is measured."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from threading import Event, Thread
 from typing import Final
 
 from engine.io import osc_bytes
+from engine.workers.shared import SPAWN
 
 KINDS: Final = ("cpu", "io", "osc", "midi", "gc")
 _OSC_PER_S: Final = 1000
@@ -37,7 +38,8 @@ def stress(kinds: Sequence[str], osc_port: int) -> Iterator[None]:
     """Carry the burdens while the context lasts; `midi` is the ruler's own to carry.
 
     cpu: a spinning process on each core. io: a process that writes and flushes without end. osc: 1,000
-    messages a second to the engine. gc: 200 large ones, for its garbage collector.
+    messages a second to the engine. gc: 200 large ones, for its garbage collector. Each is a process of its
+    own: the ruler's JACK clients, in this one, are not to be late.
     """
     with ExitStack() as stack:
         if "cpu" in kinds:
@@ -74,20 +76,20 @@ def _litter(number: int) -> bytes:
 
 @contextmanager
 def _messages(port: int, per_s: int, message: Callable[[int], bytes]) -> Iterator[None]:
-    stop = Event()
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outlet:
-            began = time.monotonic()
-            for number in count():
-                if stop.wait(max(0.0, began + number / per_s - time.monotonic())):
-                    return
-                outlet.sendto(message(number), ("127.0.0.1", port))
-
-    thread = Thread(target=send, daemon=True)
-    thread.start()
+    process = SPAWN.Process(target=_send, args=(port, per_s, message), daemon=True)
+    process.start()
     try:
         yield
     finally:
-        stop.set()
-        thread.join()
+        process.kill()
+        process.join()
+
+
+def _send(port: int, per_s: int, message: Callable[[int], bytes]) -> None:
+    """Send messages to a port of this machine, so many a second, for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outlet:
+        began = time.monotonic()
+        for number in count():
+            time.sleep(max(0.0, began + number / per_s - time.monotonic()))
+            outlet.sendto(message(number), ("127.0.0.1", port))

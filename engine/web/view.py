@@ -70,7 +70,7 @@ def hello(
     show: Show, revision: int, path: str, generators: Sequence[str], presets: Sequence[str]
 ) -> dict[str, Any]:
     """Return what a page needs to know once, and again when the show has been revised."""
-    told = show.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    told = show.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return {
         "revision": revision,
         "show": {

@@ -5,7 +5,7 @@ import type { Learned, Parameter, Request, Show, State } from "./wire"
 
 const OWN_MS = 400 // a level under the finger is the page's own for so long after its last move
 
-export const connection = signal<"joining" | "live" | "lost">("joining")
+export const connection = signal<"joining" | "live" | "lost" | "barred">("joining")
 export const show = signal<Show | null>(null)
 export const state = signal<State | null>(null)
 export const learning = signal("") // the parameter that waits for a knob
@@ -31,6 +31,8 @@ const link = new Link({
     connection.value = "lost"
     learning.value = ""
   },
+  barred: () => (connection.value = "barred"),
+  wrong: (words) => (trouble.value = words),
   told: (message) => {
     if (message.type === "levels") {
       const now = performance.now()
@@ -86,7 +88,10 @@ export async function ask(request: Request): Promise<boolean> {
 
 /** Ask for something; return the error, or nothing, to whoever shows it in a better place. */
 export async function tryTo(request: Request): Promise<string> {
-  return link.ask(request).then(() => "", (error: Error) => error.message)
+  return link.ask(request).then(
+    () => "",
+    (error: Error) => error.message,
+  )
 }
 
 export function learn(parameter: Parameter): void {

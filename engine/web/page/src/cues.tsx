@@ -9,8 +9,8 @@ import type { Entry } from "./wire"
 const selected = signal(-1)
 const present = computed(() => state.value?.cue ?? -1)
 const next = computed(() => state.value?.next ?? -1)
-const held = computed(() => state.value?.held ?? false)
-const dark = computed(() => state.value?.dark ?? false)
+const held = computed(() => Boolean(state.value?.held))
+const dark = computed(() => (state.value?.dark ?? 0) > 0)
 
 export function Cues() {
   const cues = show.value?.cues ?? []
@@ -30,8 +30,12 @@ export function Cues() {
         >
           {picked ? `Go to ${plain(String(picked["number"]))}` : "Go to"}
         </button>
-        <button disabled={!picked || viewing.value} onClick={() => picked && edit("cue", picked)}>Edit</button>
-        <button disabled={viewing} onClick={() => edit("cue", null)}>Add</button>
+        <button disabled={!picked || viewing.value} onClick={() => picked && edit("cue", picked)}>
+          Edit
+        </button>
+        <button disabled={viewing} onClick={() => edit("cue", null)}>
+          Add
+        </button>
       </div>
     </section>
   )
@@ -62,10 +66,17 @@ function Cue({ cue }: { cue: Entry }) {
   )
 }
 
+const UNITS = ["s", "beats", "bars"]
+
+/** A time that a cue gives in seconds, beats or bars. */
+function timeOf(cue: Entry, what: string): string {
+  const unit = UNITS.find((each) => typeof cue[`${what}_${each}`] === "number")
+  return unit ? `${plain(String(cue[`${what}_${unit}`]))} ${unit}` : ""
+}
+
 function timesOf(cue: Entry): string {
-  const fade = `${plain(String(cue["fade_s"] ?? 2))} s`
-  const follow = cue["follow_s"] ?? cue["follow"]
-  return follow === undefined || follow === null ? fade : `${fade} \u2192 ${String(follow)}${typeof follow === "number" ? " s" : ""}`
+  const follow = timeOf(cue, "follow") || timeOf(cue, "autofollow")
+  return `${timeOf(cue, "fade") || "2 s"}${follow && ` \u2192 ${follow}`}`
 }
 
 function Fading() {
@@ -79,9 +90,15 @@ export function Transport() {
   const upcoming = show.value?.cues[next.value]
   return (
     <section class="transport" aria-label="Transport">
-      <button class="back" disabled={viewing} onClick={() => void ask({ do: "back" })}>Back</button>
-      <button class="hold" disabled={viewing} aria-pressed={held} onClick={hold}>Hold</button>
-      <button class="blackout" disabled={viewing} aria-pressed={dark} onClick={blackout}>Blackout</button>
+      <button class="back" disabled={viewing} onClick={() => void ask({ do: "back" })}>
+        Back
+      </button>
+      <button class="hold" disabled={viewing} aria-pressed={held} onClick={hold}>
+        Hold
+      </button>
+      <button class="blackout" disabled={viewing} aria-pressed={dark} onClick={blackout}>
+        Blackout
+      </button>
       <button class="go" disabled={viewing} onClick={() => void ask({ do: "go" })}>
         GO
         {upcoming && <span>{`${plain(String(upcoming["number"]))} ${String(upcoming["name"] ?? "")}`}</span>}

@@ -1,6 +1,6 @@
 // The control of one parameter: a fader, or a choice.
 import { useComputed } from "@preact/signals"
-import { useRef } from "preact/hooks"
+import { useId, useRef } from "preact/hooks"
 import { level, move, movers, viewing } from "./board"
 import { COARSE, FINE, place, plain, span, STEP, written } from "./numbers"
 import type { Parameter } from "./wire"
@@ -110,7 +110,10 @@ function Fader({ parameter, index, selected, onSelect, onLearn }: Props) {
       <span class="name">{parameter.name}</span>
       <span class="value">{written(parameter, now.value)}</span>
       <span class="rail">
-        <span class="fill" style={{ left: percent(Math.min(zero, at)), width: percent(Math.abs(at - zero)) }} />
+        <span
+          class="fill"
+          style={{ left: percent(Math.min(zero, at)), width: percent(Math.abs(at - zero)) }}
+        />
         <span class="default" style={{ left: percent(place(parameter, parameter.default)) }} />
         <span class="handle" style={{ left: percent(at) }} />
       </span>
@@ -150,11 +153,12 @@ interface SegmentsProps {
 }
 
 export function Segments({ name, options, chosen, onChoose }: SegmentsProps) {
+  const group = useId()
   return (
     <div class="segments" role="radiogroup" aria-label={name}>
       {options.map((option) => (
         <label key={option}>
-          <input type="radio" name={name} checked={option === chosen} onChange={() => onChoose(option)} />
+          <input type="radio" name={group} checked={option === chosen} onChange={() => onChoose(option)} />
           <span>{option}</span>
         </label>
       ))}

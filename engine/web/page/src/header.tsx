@@ -59,19 +59,26 @@ function Generator() {
     <label class={`generator${loading ? " loading" : ""}`}>
       <span>{loading ? "loading" : "generator"}</span>
       <select
+        aria-label="Generator"
         value={chosen}
         disabled={viewing}
         onChange={({ currentTarget }) => void ask({ do: "swap", generator: currentTarget.value })}
       >
-        {(show.value?.generators ?? [chosen]).map((each) => <option key={each}>{each}</option>)}
+        {(show.value?.generators ?? [chosen]).map((each) => (
+          <option key={each}>{each}</option>
+        ))}
       </select>
     </label>
   )
 }
 
-const WORDS = { joining: "connecting", live: "live", lost: "no connection" }
+const WORDS = { joining: "connecting", live: "live", lost: "no connection", barred: "not let in" }
 
 function Connection() {
   const words = connection.value === "live" && viewing.value ? "view only" : WORDS[connection.value]
-  return <p class={`connection ${connection}`} role="status">{words}</p>
+  return (
+    <p class={`connection ${connection}`} role="status">
+      {words}
+    </p>
+  )
 }

@@ -13,7 +13,9 @@ const selected = signal("psi")
 
 const groups = computed(() => [...new Set(show.value?.parameters.map((each) => each.group))])
 
-const chosen = computed(() => (group.value === MOVING || groups.value.includes(group.value) ? group.value : groups.value[0]))
+const chosen = computed(() =>
+  group.value === MOVING || groups.value.includes(group.value) ? group.value : groups.value[0],
+)
 
 const shown = computed(() => {
   const parameters = show.value?.parameters ?? []
@@ -58,7 +60,9 @@ export function Levels() {
           />
         ))}
         {shown.value.length === 0 && (
-          <p class="empty">{wanted.value ? `No parameter has “${wanted}” in its name or meaning.` : "Nothing moves."}</p>
+          <p class="empty">
+            {wanted.value ? `No parameter has “${wanted}” in its name or meaning.` : "Nothing moves."}
+          </p>
         )}
       </div>
       {parameter.value && <Inspector parameter={parameter.value} />}
@@ -83,8 +87,12 @@ function Inspector({ parameter }: { parameter: Parameter }) {
       <div class="exact">
         {parameter.choices.length === 0 && (
           <>
-            <button aria-label="Less" onClick={by(-STEP)} disabled={viewing}>{"\u2212"}</button>
-            <button class="fine" aria-label="A little less" onClick={by(-FINE)} disabled={viewing}>{"\u2212"}</button>
+            <button aria-label="Less" onClick={by(-STEP)} disabled={viewing}>
+              {"\u2212"}
+            </button>
+            <button class="fine" aria-label="A little less" onClick={by(-FINE)} disabled={viewing}>
+              {"\u2212"}
+            </button>
             <input
               type="number"
               aria-label={`Level of ${parameter.name}`}
@@ -95,19 +103,27 @@ function Inspector({ parameter }: { parameter: Parameter }) {
               disabled={viewing}
               onChange={({ currentTarget }) => move(parameter, currentTarget.valueAsNumber || 0)}
             />
-            <button class="fine" aria-label="A little more" onClick={by(FINE)} disabled={viewing}>+</button>
-            <button aria-label="More" onClick={by(STEP)} disabled={viewing}>+</button>
+            <button class="fine" aria-label="A little more" onClick={by(FINE)} disabled={viewing}>
+              +
+            </button>
+            <button aria-label="More" onClick={by(STEP)} disabled={viewing}>
+              +
+            </button>
           </>
         )}
         <button onClick={() => move(parameter, parameter.default)} disabled={viewing}>
           Default {parameter.choices[parameter.default] ?? written(parameter, parameter.default)}
         </button>
-        <button class="learn" onClick={() => learn(parameter)} disabled={viewing}>Learn</button>
+        <button class="learn" onClick={() => learn(parameter)} disabled={viewing}>
+          Learn
+        </button>
       </div>
       <div class="sources">
         <span class={`mover ${kindOf(mover ?? "")}`}>{mover ? `moved by ${mover}` : "at rest"}</span>
         {routes.map((route) => (
-          <button key={route.index} onClick={() => openRoute(route)}>{String(route["from"])}</button>
+          <button key={route.index} onClick={() => openRoute(route)}>
+            {String(route["from"])}
+          </button>
         ))}
       </div>
     </section>
@@ -128,7 +144,9 @@ function Learning() {
       <div class="said">
         <h3>{found ? `${found.address}` : `Learning ${learning}`}</h3>
         <p>
-          {found ? `moved, and is to move ${found.parameter}. Choose its curve.` : "Move a knob, a fader, a pad or a sensor."}
+          {found
+            ? `moved, and is to move ${found.parameter}. Choose its curve.`
+            : "Move a knob, a fader, a pad or a sensor."}
         </p>
       </div>
       <div class="exact">
@@ -136,11 +154,13 @@ function Learning() {
           <>
             <Segments
               name="Curve"
-              options={show.value?.curves ?? []}
+              options={show.value?.curves.filter((name) => name !== "table") ?? []}
               chosen={curve.value}
               onChoose={(name) => (curve.value = name)}
             />
-            <button class="learn" onClick={() => void add(found.address, found.parameter)}>Patch it</button>
+            <button class="learn" onClick={() => void add(found.address, found.parameter)}>
+              Patch it
+            </button>
           </>
         )}
         <button onClick={unlearn}>Cancel</button>

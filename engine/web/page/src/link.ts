@@ -10,6 +10,8 @@ const SET_MS = 1000 / 60 // the server takes so many levels of a parameter and n
 export interface Hearing {
   joined(): void
   lost(): void
+  barred(): void
+  wrong(words: string): void
   told(message: Exclude<Told, Answer>): void
   frame(jpeg: ArrayBuffer): void
 }
@@ -49,7 +51,8 @@ export class Link {
   }
 
   private flush(): void {
-    for (const [parameter, value] of this.wanted) this.ask({ do: "set", parameter, value }).catch(() => undefined)
+    for (const [parameter, value] of this.wanted)
+      this.ask({ do: "set", parameter, value }).catch(() => undefined)
     const any = this.wanted.size > 0
     this.wanted.clear()
     this.flushing = any ? window.setTimeout(() => this.flush(), SET_MS) : 0
@@ -73,8 +76,10 @@ export class Link {
     if (typeof data !== "string") return this.hearing.frame(data)
     const message = JSON.parse(data) as Told
     if (message.type !== undefined) return this.hearing.told(message)
-    this.asked.get(message.id)?.(message)
-    this.asked.delete(message.id)
+    const answer = this.asked.get(message.id ?? -1)
+    if (message.id !== null) this.asked.delete(message.id)
+    if (answer) answer(message)
+    else if (message.error) this.hearing.wrong(message.error)
   }
 
   private lose(socket: WebSocket): void {
@@ -85,6 +90,13 @@ export class Link {
     this.hearing.lost()
     setTimeout(() => this.open(), this.wait_ms)
     this.wait_ms = Math.min(2 * this.wait_ms, LONGEST_WAIT_MS)
+    void this.askWhetherBarred()
+  }
+
+  /** A socket does not say why it was refused; a page does. A show that began anew has another token. */
+  private async askWhetherBarred(): Promise<void> {
+    const answer = await fetch("/icon.svg", { cache: "no-store" }).catch(() => null)
+    if (answer?.status === 401) this.hearing.barred()
   }
 
   /** A cable that was pulled closes no socket: ask from time to time, and give up on one that is silent. */

@@ -12,17 +12,21 @@ export function Monitor() {
   const now = state.value
   return (
     <div class="monitor">
+      {now && now.warnings.length > 0 && (
+        <section aria-label="Warnings">
+          <h2>Warnings</h2>
+          <ul class="warnings">
+            {now.warnings.map((warning) => (
+              <li key={warning}>{warning}</li>
+            ))}
+          </ul>
+        </section>
+      )}
       <Roll />
       {now && <Sound peaks={now.meters.sound} />}
       {now && <Frames meters={now.meters} />}
       {now && <Inputs inputs={now.inputs} />}
       {now && <Recording recording={now.recording} render={now.render} />}
-      {now && now.warnings.length > 0 && (
-        <section aria-label="Warnings">
-          <h2>Warnings</h2>
-          <ul class="warnings">{now.warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>
-        </section>
-      )}
     </div>
   )
 }
@@ -80,29 +84,35 @@ function Frames({ meters }: { meters: State["meters"] }) {
           </div>
         ))}
       </dl>
-      <figure class="histogram" aria-label={`Deviation from the contract of ${show.value?.show.picture_ms} ms: ${spread(meters.latency)}`}>
+      <figure
+        class="histogram"
+        aria-label={`Deviation from the contract of ${show.value?.show.picture_ms} ms: ${spread(meters.latency)}`}
+      >
         {counts.map((count, index) => (
-          <span key={index} title={`${edge(edges_ms, index)}: ${count}`}>
+          <span key={index} title={`${bin(edges_ms, index)}: ${count}`}>
             <span style={{ height: count ? `${8 + (92 * Math.log1p(count)) / Math.log1p(most)}%` : "0" }} />
           </span>
         ))}
       </figure>
       <div class="axis">
-        <span>{plain(String(edges_ms[0] ?? ""))}</span>
+        <span>0</span>
         <span>deviation, ms</span>
-        <span>{plain(String(edges_ms.at(-1) ?? ""))}</span>
+        <span>more than {edges_ms.at(-1)}</span>
       </div>
     </section>
   )
 }
 
-function edge(edges_ms: number[], index: number): string {
-  const next = edges_ms[index + 1]
-  return `${plain(String(edges_ms[index]))} ms${next === undefined ? " and more" : ` to ${plain(String(next))} ms`}`
+/** The words for a bin of the histogram; the edges are upper ends, and the last bin takes the rest. */
+function bin(edges_ms: number[], index: number): string {
+  const end = edges_ms[index]
+  return end === undefined
+    ? `more than ${plain(String(edges_ms.at(-1)))} ms`
+    : `up to ${plain(String(end))} ms`
 }
 
 function spread({ edges_ms, counts }: State["meters"]["latency"]): string {
-  const used = counts.flatMap((count, index) => (count ? [`${count} at ${edge(edges_ms, index)}`] : []))
+  const used = counts.flatMap((count, index) => (count ? [`${count} at ${bin(edges_ms, index)}`] : []))
   return used.join(", ") || "nothing measured yet"
 }
 
@@ -134,7 +144,11 @@ function Recording({ recording, render }: Pick<State, "recording" | "render">) {
   return (
     <section aria-label="Recording">
       <h2>Recording</h2>
-      <p class="told">{recording.path ? `${recording.path}, ${clock(recording.seconds)}` : "This performance is not recorded."}</p>
+      <p class="told">
+        {recording.path
+          ? `${recording.path}, ${clock(recording.seconds)}`
+          : "This performance is not recorded."}
+      </p>
       <div class="row">
         {take ? (
           <span class="take">{`${take.name || "take"} ${clock(take.since_s)}`}</span>
@@ -147,11 +161,26 @@ function Recording({ recording, render }: Pick<State, "recording" | "render">) {
             onInput={({ currentTarget }) => (name.value = currentTarget.value)}
           />
         )}
-        <button class={take ? "taking" : ""} disabled={viewing} aria-pressed={take !== null} onClick={() => void toggle()}>Take</button>
-        <button disabled={viewing} onClick={() => void ask({ do: "render", take: null })}>Render</button>
+        <button
+          class={take ? "taking" : ""}
+          disabled={viewing}
+          aria-pressed={take !== null}
+          onClick={() => void toggle()}
+        >
+          Take
+        </button>
+        <button disabled={viewing} onClick={() => void ask({ do: "render", take: null })}>
+          Render
+        </button>
       </div>
       {render && (
-        <div role="progressbar" aria-label="Rendering" aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(100 * render.share)}>
+        <div
+          role="progressbar"
+          aria-label="Rendering"
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.round(100 * render.share)}
+        >
           <Bar share={render.share} />
           <p class="told">{`${render.path}, ${Math.round(100 * render.share)} %`}</p>
         </div>

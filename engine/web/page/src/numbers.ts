@@ -17,7 +17,9 @@ export function written(parameter: Parameter, level: number): string {
 
 /** A number as short as it may be, with a true minus sign. */
 export function plain(number: number | string): string {
-  return String(number).replace(/^-(?=0(\.0*)?$)/, "").replace("-", "\u2212")
+  return String(number)
+    .replace(/^-(?=0(\.0*)?$)/, "")
+    .replace("-", "\u2212")
 }
 
 /** Where a level lies on its rail, 0 to 1. */
@@ -32,7 +34,11 @@ export function clock(seconds: number): string {
 
 /** A pattern of source addresses (*, ?, [0-4]) as a regular expression. */
 export function pattern(text: string): RegExp {
-  const source = text.replace(/[.+^${}()|\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".").replace(/\[!/g, "[^")
+  const source = text
+    .replace(/[.+^${}()|\\]/g, "\\$&")
+    .replace(/\*/g, ".*")
+    .replace(/\?/g, ".")
+    .replace(/\[!/g, "[^")
   try {
     return new RegExp(`^${source}$`)
   } catch {

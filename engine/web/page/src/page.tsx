@@ -41,17 +41,23 @@ const SHOWN: { [size in Size]: View[] } = {
 }
 const wanted = signal<View>("Levels")
 
+const AWAY: { [connection: string]: string } = {
+  lost: "The show is out of reach. Trying again \u2026",
+  barred:
+    "The show has begun anew, with a new code: scan it, or open the address that stands in its terminal.",
+}
+
 export function Page() {
   useEffect(() => {
     document.addEventListener("keydown", shortcut)
     return () => document.removeEventListener("keydown", shortcut)
   }, [])
-  const away = connection.value === "lost"
+  const away = AWAY[connection.value]
   const phone = size.value === "phone"
   return (
     <div class={`page ${size}`}>
       <Header />
-      <main inert={away}>
+      <main inert={away !== undefined}>
         {!phone && <Preview />}
         {size.value === "wide" && <Monitor />}
         <Desk />
@@ -60,7 +66,11 @@ export function Page() {
       </main>
       <Sheet />
       <Trouble />
-      {away && <p class="away" role="alert">The show is out of reach. Trying again {"\u2026"}</p>}
+      {away && (
+        <p class="away" role="alert">
+          {away}
+        </p>
+      )}
     </div>
   )
 }

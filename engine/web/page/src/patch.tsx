@@ -6,7 +6,8 @@ import { pattern, plain, written } from "./numbers"
 import { edit } from "./sheet"
 import type { Entry } from "./wire"
 
-const OWN_COLUMN = new Set(["index", "from", "to", "curve", "range"])
+const ROUTE_COLUMNS = ["index", "from", "to", "curve", "range"]
+const SENSOR_COLUMNS = ["index", "from"]
 
 export function openRoute(route: Entry): void {
   edit("route", route)
@@ -32,12 +33,60 @@ export function Patch() {
           ))}
         </tbody>
       </table>
-      {routes.length === 0 && <p class="empty">No route yet. Choose a parameter and press Learn, or add one here.</p>}
+      {routes.length === 0 && (
+        <p class="empty">No route yet. Choose a parameter and press Learn, or add one here.</p>
+      )}
       <div class="row">
-        <button disabled={viewing} onClick={() => edit("route", null)}>Add a route</button>
+        <button disabled={viewing} onClick={() => edit("route", null)}>
+          Add a route
+        </button>
       </div>
+      <Sensors />
     </div>
   )
+}
+
+/** What is done to the values of sensors before any route hears them. */
+function Sensors() {
+  const sensors = show.value?.sensors ?? []
+  return (
+    <section class="sensors" aria-label="Sensors">
+      <h2>Sensors</h2>
+      {sensors.length > 0 && (
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Source</th>
+              <th scope="col">Cleaned by</th>
+            </tr>
+          </thead>
+          <tbody>
+            {sensors.map((sensor) => (
+              <tr key={sensor.index}>
+                <td>
+                  <button class="link" onClick={() => edit("sensor", sensor)}>
+                    {String(sensor["from"])}
+                  </button>
+                </td>
+                <td class="more">{beside(sensor, SENSOR_COLUMNS)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      <div class="row">
+        <button disabled={viewing} onClick={() => edit("sensor", null)}>
+          Add a sensor
+        </button>
+      </div>
+    </section>
+  )
+}
+
+/** The keys of a table that have no column of their own, in words. */
+function beside(entry: Entry, columns: string[]): string {
+  const more = Object.entries(entry).filter(([key]) => !columns.includes(key))
+  return more.map(([key, value]) => `${key} ${shortly(value)}`).join(", ")
 }
 
 const latest = computed(() => new Map(state.value?.inputs.map(([address, value]) => [address, value])))
@@ -51,19 +100,24 @@ function Route({ route }: { route: Entry }) {
   const live = [...latest.value].find(([address]) => matches.test(address))
   const mover = movers.value.get(index) ?? ""
   const range = route["range"]
-  const more = Object.entries(route).filter(([key]) => !OWN_COLUMN.has(key))
   return (
     <tr>
       <td>
-        <button class="link" onClick={() => openRoute(route)}>{from}</button>
+        <button class="link" onClick={() => openRoute(route)}>
+          {from}
+        </button>
         {live && <Bar share={live[1]} />}
       </td>
       <td class={mover && matches.test(mover) ? kindOf(mover) : ""}>
         {to} <output>{parameter && written(parameter, level(index).value)}</output>
       </td>
-      <td><Curve name={String(route["curve"] ?? "linear")} /></td>
-      <td class="figures">{Array.isArray(range) ? range.map((each) => plain(String(each))).join(" to ") : ""}</td>
-      <td class="more">{more.map(([key, value]) => `${key} ${shortly(value)}`).join(", ")}</td>
+      <td>
+        <Curve name={String(route["curve"] ?? "linear")} />
+      </td>
+      <td class="figures">
+        {Array.isArray(range) ? range.map((each) => plain(String(each))).join(" to ") : ""}
+      </td>
+      <td class="more">{beside(route, ROUTE_COLUMNS)}</td>
     </tr>
   )
 }
@@ -75,7 +129,11 @@ function shortly(value: unknown): string {
 /** A value from 0 to 1 as a short bar. */
 export function Bar({ share }: { share: number }) {
   const width = `${Math.min(Math.max(share, 0), 1) * 100}%`
-  return <span class="bar"><span style={{ width }} /></span>
+  return (
+    <span class="bar">
+      <span style={{ width }} />
+    </span>
+  )
 }
 
 const SHAPES: { [curve: string]: string } = {
@@ -88,7 +146,9 @@ const SHAPES: { [curve: string]: string } = {
 function Curve({ name }: { name: string }) {
   return (
     <span class="curve">
-      <svg viewBox="0 0 24 16" width="24" height="16" aria-hidden="true"><path d={SHAPES[name] ?? SHAPES["linear"]!} /></svg>
+      <svg viewBox="0 0 24 16" width="24" height="16" aria-hidden="true">
+        <path d={SHAPES[name] ?? SHAPES["linear"]!} />
+      </svg>
       {name}
     </span>
   )

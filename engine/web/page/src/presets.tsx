@@ -23,7 +23,12 @@ export function Presets() {
         <h2>Presets</h2>
         <div class="row">
           <span class="key">Fade, s</span>
-          <Segments name="Fade of a recall in seconds" options={FADES} chosen={fade_s.value} onChoose={(to) => (fade_s.value = to)} />
+          <Segments
+            name="Fade of a recall in seconds"
+            options={FADES}
+            chosen={fade_s.value}
+            onChoose={(to) => (fade_s.value = to)}
+          />
         </div>
         <ul class="shelf">
           {presets.map((each) => (
@@ -38,7 +43,9 @@ export function Presets() {
             </li>
           ))}
         </ul>
-        {presets.length === 0 && <p class="empty">No preset yet. Give the levels of this moment a name, and store them.</p>}
+        {presets.length === 0 && (
+          <p class="empty">No preset yet. Give the levels of this moment a name, and store them.</p>
+        )}
         <form
           class="row"
           onSubmit={(event) => {
@@ -54,7 +61,9 @@ export function Presets() {
             value={name}
             onInput={({ currentTarget }) => (name.value = currentTarget.value)}
           />
-          <button type="submit" disabled={viewing}>{sure.value && sure.value === name.value.trim() ? "Store over it" : "Store"}</button>
+          <button type="submit" disabled={viewing}>
+            {sure.value && sure.value === name.value.trim() ? "Store over it" : "Store"}
+          </button>
         </form>
       </section>
       <Morph />
@@ -115,7 +124,9 @@ function Morph() {
         onKeyDown={key}
       >
         {morph.corners.map((corner, index) => (
-          <span key={index} class={`corner corner-${index}`}>{corner}</span>
+          <span key={index} class={`corner corner-${index}`}>
+            {corner}
+          </span>
         ))}
         <span class="puck" style={{ left: `${at(across).value * 100}%`, bottom: `${at(up).value * 100}%` }} />
       </div>

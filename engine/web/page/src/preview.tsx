@@ -1,4 +1,4 @@
-// The live picture, small.
+// The live picture, small; a tap turns it off and on.
 import { signal, useSignalEffect } from "@preact/signals"
 import { useEffect, useRef } from "preact/hooks"
 import { ask, connection, frame, state } from "./board"
@@ -23,13 +23,19 @@ export function Preview() {
       want(false)
     }
   }, [])
-  const dark = state.value?.dark
+  const dark = (state.value?.dark ?? 0) > 0
   return (
-    <section class="preview" aria-label="Preview">
-      <canvas ref={canvas} width={640} height={360} role="img" aria-label="The live picture" />
-      {(dark || !running.value) && <span class="veil">{dark ? "Blackout" : "Preview off"}</span>}
-      <button aria-pressed={running} onClick={() => (running.value = !running.value)}>Preview</button>
-    </section>
+    <button
+      class="preview"
+      aria-label="Live preview"
+      aria-pressed={running}
+      onClick={() => (running.value = !running.value)}
+    >
+      <canvas ref={canvas} width={640} height={360} />
+      {(dark || !running.value) && (
+        <span class="veil">{dark ? "Blackout" : "Preview off: tap to see the picture"}</span>
+      )}
+    </button>
   )
 }
 

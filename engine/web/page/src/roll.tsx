@@ -45,7 +45,11 @@ export function Roll() {
   )
 }
 
-function draw(canvas: HTMLCanvasElement, beat: number, notes: [number, number, number, number, number][]): void {
+function draw(
+  canvas: HTMLCanvasElement,
+  beat: number,
+  notes: [number, number, number, number, number][],
+): void {
   const scale = devicePixelRatio
   const { clientWidth: width, clientHeight: height } = canvas
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
@@ -59,7 +63,8 @@ function draw(canvas: HTMLCanvasElement, beat: number, notes: [number, number, n
   const per_beat = width / (BEHIND_BEATS + AHEAD_BEATS)
   const at = (beats: number) => (beats - beat + BEHIND_BEATS) * per_beat
   pen.fillStyle = GRID
-  for (let line = Math.ceil(beat - BEHIND_BEATS); at(line) < width; line++) pen.fillRect(at(line), 0, 1, height)
+  for (let line = Math.ceil(beat - BEHIND_BEATS); at(line) < width; line++)
+    pen.fillRect(at(line), 0, 1, height)
   const pitches = notes.map((note) => note[2])
   const middle = pitches.length ? (Math.min(...pitches) + Math.max(...pitches)) / 2 : 60
   const range = Math.max(LEAST_SPAN, Math.max(...pitches) - Math.min(...pitches) + 2)

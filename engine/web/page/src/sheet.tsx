@@ -54,10 +54,16 @@ export function Sheet() {
             value={open.value}
             onChange={(value) => (sheet.value = { ...open, value })}
           />
-          <p class="fault" role="alert">{fault}</p>
+          <p class="fault" role="alert">
+            {fault}
+          </p>
           <div class="row">
-            <button type="submit" class="primary" disabled={viewing}>Save</button>
-            <button type="button" onClick={close}>Cancel</button>
+            <button type="submit" class="primary" disabled={viewing}>
+              Save
+            </button>
+            <button type="button" onClick={close}>
+              Cancel
+            </button>
             {open.index !== null && (
               <button
                 type="button"
@@ -78,5 +84,5 @@ export function Sheet() {
 
 function nameOf({ value, index }: Sheet): string {
   if (value["to"]) return `to ${String(value["to"])}`
-  return String(value["name"] || value["number"] || index)
+  return String(value["name"] || value["number"] || value["from"] || index)
 }

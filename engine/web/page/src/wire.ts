@@ -14,7 +14,7 @@ export interface Parameter {
 /** A table of the show file, with only the keys that the file sets. */
 export type Table = { [key: string]: unknown }
 export type Entry = Table & { index: number }
-export type TableName = "route" | "cue" | "preset" | "modulator"
+export type TableName = "route" | "cue" | "preset" | "modulator" | "sensor"
 
 export interface Schema {
   $ref?: string
@@ -46,6 +46,7 @@ export interface Show {
   cues: Entry[]
   routes: Entry[]
   modulators: Entry[]
+  sensors: Entry[]
   presets: string[]
   morph: { corners: string[] } | null
   schema: Schema
@@ -62,7 +63,7 @@ export interface State {
   cue: number // index in the list, or -1
   next: number
   held: boolean
-  dark: boolean
+  dark: number // 0 to 1: how much of the picture the blackout has taken
   fading: number // 0 to 1 of the present cue
   beat: number
   bpm: number
@@ -75,11 +76,14 @@ export interface State {
     underruns: number
     dropped: number
     sound: [left: number, right: number] // peaks, 1 is full scale
-    latency: { edges_ms: number[]; counts: number[] }
+    latency: { edges_ms: number[]; counts: number[] } // upper ends; the last bin takes the rest
   }
   inputs: [address: string, value: number, seconds_ago: number][]
+  modulated: number[] // 0 to 1, in the order of the modulators; -1 before the first step
   moved_by: [index: number, mover: string][]
-  musician: { notes: [start_beat: number, length_beats: number, note: number, velocity: number, committed: number][] }
+  musician: {
+    notes: [start_beat: number, length_beats: number, note: number, velocity: number, committed: number][]
+  }
   generator: { playing: string; wanted: string; refused: string }
   recording: { path: string | null; seconds: number; take: { name: string; since_s: number } | null }
   render: { path: string; share: number } | null
@@ -93,7 +97,8 @@ export interface Learned {
   value: number
 }
 
-export type Answer = { type?: undefined; id: number; ok?: true; error?: string }
+/** The answer to a request; one that could not be read has no number. */
+export type Answer = { type?: undefined; id: number | null; ok?: true; error?: string }
 export type Told = Show | Levels | State | Learned | Answer
 
 export type Request =

@@ -25,7 +25,7 @@ from engine.core.latent import frame_job
 from engine.core.music import sound_levels
 from engine.core.parameters import INDEX
 from engine.core.revision import revised
-from engine.core.show import Show
+from engine.core.show import Show, as_json
 from engine.core.state import AUDIO, MUSICIAN, PERFORMER, PICTURE, STAGE, Preset, ShowState, initial
 from engine.core.text import caption
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES, TICKS_PER_SECOND
@@ -510,9 +510,8 @@ class Session:
             show, stored = self.show, self.state.presets
             if said[0] is not show or said[1] is not stored:
                 said = (show, stored)
-                whole = show.model_dump(mode="json", by_alias=True)
-                named = {"show": whole, "presets": presets.names(show, self.state)}
-                link.show.write(json.dumps(named).encode())
+                names = json.dumps(presets.names(show, self.state))
+                link.show.write(f'{{"presets": {names}, "show": {as_json(show)}}}'.encode())
             link.told.write(json.dumps(self._told()).encode())
 
     def _phrases(self) -> None:

@@ -103,8 +103,11 @@ def osc() -> Callable[[bytes], None]:
         for tag, address, arguments in messages:
             assert 0 <= tag < 1 << 64
             assert len(arguments) <= len(data)
-            with suppress(ValueError):
-                stage.take("osc", bodies(address, arguments, ("impressionism", "planets")))
+            try:
+                made = bodies(address, arguments, ("impressionism", "planets"))
+            except ValueError:
+                continue
+            stage.take("osc", made)
 
     return target
 

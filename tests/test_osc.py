@@ -197,6 +197,7 @@ def test_every_command_makes_its_event() -> None:
     assert bodies("/chladni/blackout", (0.5,)) == [events.Blackout(0.5)]
     assert bodies("/chladni/release", ()) == [events.Blackout(0.0)]
     assert bodies("/chladni/preset/slow dusk/recall", (3,)) == [events.Recall("slow dusk", 3.0)]
+    assert bodies("/chladni/preset/dusk/recall", (1e9,)) == [events.Recall("dusk", 3600.0)]
     assert bodies("/chladni/preset/dusk/recall", ()) == [events.Recall("dusk", 0.0)]
     assert bodies("/chladni/preset/dusk/recall", (1e9,)) == [events.Recall("dusk", 3600.0)]
     assert bodies("/chladni/preset/dusk/store", (1.0,)) == [events.Store("dusk")]
@@ -207,6 +208,28 @@ def test_every_command_makes_its_event() -> None:
     assert bodies("/chladni/generator", ("planets",)) == [events.Swap("planets")]
     assert bodies("/chladni/position", (2.5,)) == [events.SongPosition(10)]
     assert bodies("/chladni/notes/off", ()) == [events.Release()]
+
+
+PLACES = st.sampled_from([
+    "go", "goto", "hold", "blackout", "release", "morph", "position", "note", "notes/off", "generator",
+    "cue/2/go", "cue/-1e9/go", "cue/nan/go", "preset/dusk/recall", "preset/ /store", "preset/dusk/store",
+    "fader/hue", "parameter/hue", "parameter/musician.mode", "fader/nothing", "nothing",
+])  # fmt: skip
+VALUES = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.floats(), st.booleans(), st.none(), st.binary(max_size=4),
+    st.text(max_size=4), st.sampled_from(["duet", "planets", 0, 1, 64, 127, 0.5, 3601.0, -1.0]),
+)  # fmt: skip
+
+
+@given(PLACES, st.lists(VALUES, max_size=4))
+def test_whatever_is_asked_for_can_be_recorded(place: str, arguments: list[Any]) -> None:
+    for address in (f"/chladni/{place}", f"/composition/{place}", "/layer1/clip1/connect"):
+        try:
+            made = bodies(address, arguments, ("planets",))
+        except ValueError:
+            continue
+        for body in made:
+            assert events.decode(json.loads(json.dumps(events.encode(body), allow_nan=False))) == body
 
 
 def test_a_fader_is_a_parameter_over_its_range() -> None:
@@ -261,6 +284,12 @@ def test_every_address_is_in_the_docs() -> None:
 def test_messages_without_meaning_are_refused(address: str, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         bodies(address, arguments)
+
+
+def test_a_show_that_is_just_revised_can_be_told() -> None:
+    fewer = SHOW.model_copy(update={"cue": ()})
+    said = told(fewer, replace(initial(SHOW), cue=1), (0, 0, 0, 0))
+    assert said["/chladni/cue/present"] == said["/chladni/cue/next"] == (-1.0, "")
 
 
 # Sockets

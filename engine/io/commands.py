@@ -47,13 +47,17 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a command: its name, OSC type (f, i or s) and range, and what is meant without it."""
+    """An argument of a command: its name, OSC type (f, i or s) and range, and what is meant without it.
+
+    A number beyond the range counts as its end, unless it is not `held` there: then the command judges it.
+    """
 
     name: str
     tag: str = "f"
     minimum: float = 0.0
     maximum: float = 1.0
     default: float | None = None  # None: it can't be left out
+    held: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def _recall(name: str, fade_s: float) -> list[Body]:
 
 
 def _position(beat: float) -> list[Body]:
-    return [SongPosition(min(max(round(beat * SIXTEENTHS), 0), 1 << 14))]
+    return [SongPosition(round(beat * SIXTEENTHS))]
 
 
 def _morph(x: float, y: float) -> list[Body]:
@@ -135,7 +139,10 @@ COMMANDS: Final = (
             (Argument("beat", maximum=4096.0),)),
     Command(
         "/chladni/note", "a key goes down; with the velocity 0 it goes up", _note,
-        (Argument("channel", "i", 1, 16), Argument("note", "i", 0, 127), Argument("velocity")),
+        (
+            Argument("channel", "i", 1, 16, held=False), Argument("note", "i", 0, 127, held=False),
+            Argument("velocity", held=False),
+        ),
     ),
     Command("/chladni/notes/off", "every key that was pressed over OSC goes up", lambda: [Release()],
             button=True),
@@ -179,10 +186,16 @@ def _make(wanted: Command, within: Sequence[float | str | None], arguments: Sequ
         return []
     if len(given) < len(wanted.takes):
         given += [argument.default for argument in wanted.takes[len(given) :]]
-    for argument, value in zip(wanted.takes, given, strict=False):
-        if value is None or isinstance(value, str) != (argument.tag == "s"):
-            raise Refused(f"{wanted.address}: {argument.name} is to be of the type {argument.tag}")
-    return wanted.make(*within, *given[: len(wanted.takes)])
+    values = [_checked(argument, value) for argument, value in zip(wanted.takes, given, strict=False)]
+    return wanted.make(*within, *values)
+
+
+def _checked(argument: Argument, value: float | str | None) -> float | str:
+    if value is None or isinstance(value, str) != (argument.tag == "s"):
+        raise Refused(f"{argument.name} is to be of the type {argument.tag}")
+    if isinstance(value, str) or not argument.held:
+        return value
+    return min(max(value, argument.minimum), argument.maximum)
 
 
 def _parameter(address: str, arguments: Sequence[Any]) -> list[Body]:

@@ -1,6 +1,7 @@
 """The lamps and rings of controllers: the show's state, as MIDI to them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from threading import Event as Signal
@@ -156,7 +157,8 @@ class Lights:
         while not self._stop.wait(_LOOK_S):
             lit = monotonic_us() // _BLINK_US % 2.0 == 0.0
             for surface in self._surfaces:
-                self._light(surface, lit)
+                with suppress(Exception):  # on stage nothing raises: the next look is another
+                    self._light(surface, lit)
 
     def _light(self, surface: _Surface, lit: bool) -> None:
         now = self._clock.now()

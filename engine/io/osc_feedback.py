@@ -44,7 +44,6 @@ _SPANS: Final = tuple((parameter.minimum, parameter.maximum - parameter.minimum)
 
 def told(show: Show, state: ShowState, frames: tuple[int, ...]) -> Told:
     """Return all that a receiver knows of the show, by address; `frames` are due, shown, late, held."""
-    cues = show.cue
     return {
         **{address: (level,) for address, level in zip(_LEVELS, state.levels, strict=True)},
         **{
@@ -52,7 +51,7 @@ def told(show: Show, state: ShowState, frames: tuple[int, ...]) -> Told:
             for address, level, (low, span) in zip(_FADERS, state.levels, _SPANS, strict=True)
         },
         "/chladni/cue/present": _cue(show, state.cue),
-        "/chladni/cue/next": _cue(show, state.cue + 1 if state.cue + 1 < len(cues) else -1),
+        "/chladni/cue/next": _cue(show, state.cue + 1),
         "/chladni/hold": (int(state.held),),
         "/chladni/blackout": (state.dark.end,),
         "/chladni/beat": (int(beat_at(state.transport, state.tick * TICK_SAMPLES) // 1.0),),
@@ -63,8 +62,13 @@ def told(show: Show, state: ShowState, frames: tuple[int, ...]) -> Told:
 
 
 def _cue(show: Show, index: int) -> Values:
-    """Return number and name of a cue; -1 and nothing where there is none."""
-    return (show.cue[index].number, show.cue[index].name) if index >= 0 else (-1.0, "")
+    """Return number and name of a cue; -1 and nothing where there is none.
+
+    While a show is being revised, it and the state may not be of the same moment.
+    """
+    if not 0 <= index < len(show.cue):
+        return -1.0, ""
+    return show.cue[index].number, show.cue[index].name
 
 
 @dataclass(eq=False)
@@ -209,7 +213,10 @@ class OscFeedback:
                 pass
             if monotonic_us() >= due_us:
                 due_us = monotonic_us() + self._every_s * 1e6
-                self._tell_changes()
+                try:
+                    self._tell_changes()
+                except Exception:  # on stage nothing raises: the next frame is told again
+                    self.failed += 1
 
     def _tell_all(self, address: str, values: Values) -> None:
         try:

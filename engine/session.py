@@ -19,7 +19,7 @@ from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast, presets
 from engine.core.advance import attracting, close, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
-from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise
+from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise, Store
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.music import sound_levels
@@ -36,6 +36,7 @@ from engine.io.lights import Lights
 from engine.io.link import LinkMissing, LinkSession
 from engine.io.midi_clock import STOP, MidiClock
 from engine.io.midi_ports import MidiInputs, MidiOut
+from engine.io.osc import SOURCE as OSC
 from engine.io.osc import OscServer
 from engine.io.osc_feedback import OscFeedback, Told, told
 from engine.io.performer import Performer
@@ -161,6 +162,7 @@ class Session:
         self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
         self.memory_mb: dict[str, float] = {}
         self._sent_sounds = self._sent_heard = self._sent_writes = 0
+        self._to_keep: set[str] = set()  # presets that may reach the show file; OSC's may not
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
         self._wall = WallClock()
@@ -394,6 +396,8 @@ class Session:
                         self.desk.heard(event)
                     if isinstance(event.body, Enter | Refuse):
                         self._cast(event.tick, event.body)
+                    elif isinstance(event.body, Store) and event.source != OSC:
+                        self._to_keep.add(event.body.preset)
                     elif event.source != MUSICIAN:
                         note = isinstance(event.body, NoteOn)
                         self.presentation.inputs.append((event.tick, event.sample, note))
@@ -583,7 +587,8 @@ class Session:
         while not self.stop.wait(_WATCH_S):
             stored = self.state.presets
             for preset in stored:
-                if preset not in kept and (problem := self.edit("preset", *presets.entry(self.show, preset))):
+                wanted = preset.name in self._to_keep and preset not in kept
+                if wanted and (problem := self.edit("preset", *presets.entry(self.show, preset))):
                     self._warn(f"preset {preset.name}: {problem}")
             kept = stored
 

@@ -199,7 +199,6 @@ def test_every_command_makes_its_event() -> None:
     assert bodies("/chladni/preset/slow dusk/recall", (3,)) == [events.Recall("slow dusk", 3.0)]
     assert bodies("/chladni/preset/dusk/recall", (1e9,)) == [events.Recall("dusk", 3600.0)]
     assert bodies("/chladni/preset/dusk/recall", ()) == [events.Recall("dusk", 0.0)]
-    assert bodies("/chladni/preset/dusk/recall", (1e9,)) == [events.Recall("dusk", 3600.0)]
     assert bodies("/chladni/preset/dusk/store", (1.0,)) == [events.Store("dusk")]
     assert bodies("/chladni/preset/dusk/store", (0.0,)) == []
     assert bodies("/chladni/morph", (0.25, 1)) == [

@@ -200,9 +200,10 @@ def test_a_preset_that_is_stored_reaches_the_show_file(tmp_path: Path) -> None:
         for name, value in (("noise", 0.3333333), ("psi", 1.0)):
             session.inbox.put(session.clock.now(), "keys", ev.Control(f"/chladni/parameter/{name}", value))
         until(lambda: session.state.levels[INDEX["psi"]] == 1.0)
+        session.inbox.put(session.clock.now(), "osc", ev.Store("theirs"))
         session.inbox.put(session.clock.now(), "keys", ev.Store("mine"))
         until(lambda: "mine" in session.show.presets)
-        assert session.state.presets == ()
+        assert [preset.name for preset in session.state.presets] == ["theirs"], "OSC reaches no file"
         session.inbox.put(session.clock.now(), "keys", ev.Control("/chladni/parameter/psi", 0.5))
         until(lambda: session.state.levels[INDEX["psi"]] == 0.5)
         session.inbox.put(session.clock.now(), "keys", ev.Store("mine"))
@@ -211,6 +212,7 @@ def test_a_preset_that_is_stored_reaches_the_show_file(tmp_path: Path) -> None:
     assert path.read_text().startswith(text.rstrip())
     levels = parse(path.read_text(), "a.toml").preset[0].levels
     assert (levels["noise"], levels["psi"], levels["kaleidoscope"]) == (0.3333, 0.5, 0.0)
+    assert "theirs" not in path.read_text()
     assert "network.1" not in levels
     assert "tempo" not in levels
     assert verify(read(tmp_path / "show.chladni")).differs_at is None

@@ -97,10 +97,6 @@ def _goto(number: float) -> list[Body]:
     return [GoTo(float(number))]
 
 
-def _recall(name: str, fade_s: float) -> list[Body]:
-    return [Recall(name, min(max(float(fade_s), 0.0), _FADE.maximum))]
-
-
 def _position(beat: float) -> list[Body]:
     return [SongPosition(round(beat * SIXTEENTHS))]
 
@@ -111,7 +107,7 @@ def _morph(x: float, y: float) -> list[Body]:
 
 _ON: Final = Argument("on", default=1.0)
 _FADE: Final = Argument("fade_s", maximum=3600.0, default=0.0)
-_NUMBER: Final = Argument("number", minimum=-_MAX_NUMBER, maximum=_MAX_NUMBER)
+_NUMBER: Final = Argument("number", minimum=-_MAX_NUMBER, maximum=_MAX_NUMBER, held=False)
 
 COMMANDS: Final = (
     Command("/chladni/go", "the next cue begins its fade", lambda: [Go()], button=True),
@@ -126,7 +122,7 @@ COMMANDS: Final = (
             lambda on: [Blackout(float(on))], (_ON,)),
     Command("/chladni/release", "gives the picture back", lambda: [Blackout(0.0)], button=True),
     Command("/chladni/preset/{name}/recall", "the levels of a preset, faded to",
-            _recall, (_FADE,), button=True),
+            lambda name, fade_s: [Recall(name, float(fade_s))], (_FADE,), button=True),
     Command("/chladni/preset/{name}/store", "the present levels, under this name",
             lambda name: [Store(name)], button=True),
     Command("/chladni/morph", "the place between the four corners", _morph, (Argument("x"), Argument("y"))),

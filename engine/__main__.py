@@ -282,28 +282,31 @@ def render(arguments: argparse.Namespace) -> int:
     fps = arguments.fps or recording.show.fps
     if recording.end_tick < 240 // fps:
         raise Failure(f"{arguments.file}: there is nothing to render in it")
-    _render(recording, arguments.output, arguments.size, fps, arguments.quality, arguments.provider)
+    span = None
+    if arguments.take is not None:
+        takes = {name: (begin, end) for name, begin, end in recording.takes()}
+        if arguments.take not in takes:
+            there = ", ".join(takes) or "none"
+            raise Failure(f"{arguments.file}: no take {arguments.take!r} in it; there are: {there}")
+        span = takes[arguments.take]
+    _render(recording, arguments.output, arguments.size, fps, arguments.quality, arguments.provider, span)
     return 0
 
 
 def _render(
-    recording: "Recording", path: Path, size: tuple[int, int], fps: int, quality: str, provider: str
-) -> None:
+    recording: "Recording", path: Path, size: tuple[int, int], fps: int, quality: str, provider: str,
+    span: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
     from tqdm import tqdm
 
-    from engine import library, offline
-    from engine.render.maker import Maker
-    from models import manifest
+    from engine import offline
 
+    ticks = span[1] - span[0] if span else recording.end_tick
     try:
-        networks = [library.find(each.name, manifest.Effect)[0] for each in recording.show.network]
-
-        def makers(name: str) -> Maker:
-            return Maker(library.find(name, manifest.Generator)[0], networks, provider)
-
-        with tqdm(total=recording.end_tick * fps // 240, unit="frame", disable=None) as bar:
+        makers = offline.makers(recording.show, provider)
+        with tqdm(total=ticks * fps // 240, unit="frame", disable=None) as bar:
             offline.render(
-                recording, makers, path, size, fps, quality, lambda done, _: bar.update(done - bar.n)
+                recording, makers, path, size, fps, quality, lambda done, _: bar.update(done - bar.n), span
             )
     except ValueError as error:
         raise Failure(str(error)) from None
@@ -626,6 +629,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=(12, 15, 20, 24, 30, 40, 48, 60, 80, 120),
         help="frames a second; the show's if none",
     )
+    film.add_argument("--take", metavar="NAME", help="that take alone, as it was named on the page")
     film.add_argument("--quality", choices=("draft", "good", "best"), default="good")
     command(devices)
     command(doctor)

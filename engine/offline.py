@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from engine.recording import Recording
 
 if TYPE_CHECKING:
     from engine.render.maker import Maker
+
+_LEAD_TICKS: Final = 10 * TICKS_PER_SECOND  # played unseen before a span: tails, and pictures fed back
 
 
 def play(recording: Recording) -> Iterator[tuple[Show, ShowState]]:
@@ -54,6 +56,16 @@ def verify(recording: Recording) -> Verdict:
     return Verdict(len(recording.digests), agreed, None)
 
 
+def makers(show: Show, provider: str) -> Callable[[str], "Maker"]:
+    """Return the function that loads a generator by name, with the show's image networks behind it."""
+    from engine import library
+    from engine.render.maker import Maker
+    from models import manifest
+
+    networks = [library.find(each.name, manifest.Effect)[0] for each in show.network]
+    return lambda name: Maker(library.find(name, manifest.Generator)[0], networks, provider)
+
+
 def render(
     recording: Recording,
     makers: Callable[[str], "Maker"],
@@ -62,12 +74,15 @@ def render(
     fps: int,
     quality: str,
     progress: Callable[[int, int], None],
+    span: tuple[int, int] | None = None,
+    threads: int = 0,
 ) -> None:
     """Render the recording with sound: every frame made, none late, the same file for the same models.
 
     The film begins where the first frame's contract does, so picture and sound lie as far apart as they did
     on stage. `makers` loads a generator by its name. `fps` may differ from the show's where it divides 240;
-    `progress(done, all)` counts frames.
+    `progress(done, all)` counts frames. Of a `span` of ticks only that is in the film, and what sounds or
+    glows on from before. The encoder takes so many `threads`, or as many as it likes (0).
     """
     from engine.io.video import VideoWriter
     from engine.render.caption import write
@@ -77,17 +92,24 @@ def render(
 
     frame_ticks = TICKS_PER_SECOND // fps
     frame_samples = frame_ticks * TICK_SAMPLES
-    total = recording.end_tick // frame_ticks
+    begin, end = span or (0, recording.end_tick)
+    begin, end = begin - begin % frame_ticks, min(end, recording.end_tick)
+    total = (end - begin) // frame_ticks
     cast: dict[str, Maker] = {}  # who plays, and who leaves
     synth = instruments(SAMPLE_RATE, recording.show.sound.soundfont)
     queue: list[SoundEvent] = []
     position = seen_at(recording.show, 0)
     block = np.zeros((frame_samples, 2), np.float32)
     picture = np.zeros((size[1], size[0], 3), np.uint8)
-    with VideoWriter(path, *size, fps, SAMPLE_RATE, quality) as video:
+    with VideoWriter(path, *size, fps, SAMPLE_RATE, quality, threads) as video:
         for show, state in play(recording):
             queue.extend(state.sounds)
+            if state.tick > end:
+                break
             if state.tick % frame_ticks:
+                continue
+            if state.tick <= begin - _LEAD_TICKS:
+                position += frame_samples
                 continue
             job: FrameJob = frame_job(show, state)
             named = {state.cast.playing} | ({state.cast.leaving} if job.share < 1.0 else set())
@@ -95,10 +117,12 @@ def render(
             pixels = cast[state.cast.playing].picture(job)
             if job.share < 1.0:
                 pixels = crossfade(cast[state.cast.leaving].picture(job), pixels, job.share)
-            fit(pixels, *size, picture)
-            write(picture, caption(recording.show, state))
-            video.picture(picture)
             render_block(synth, queue, position, block)
-            video.sound(block)
             position += frame_samples
-            progress(state.tick // frame_ticks, total)
+            if state.tick <= begin:
+                continue
+            fit(pixels, *size, picture)
+            write(picture, caption(show, state))
+            video.picture(picture)
+            video.sound(block)
+            progress((state.tick - begin) // frame_ticks, total)

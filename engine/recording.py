@@ -20,7 +20,7 @@ from threading import Event as Signal
 from threading import Thread
 from typing import Any
 
-from engine.core.events import Event, decode, encode
+from engine.core.events import Event, Mark, decode, encode
 from engine.core.show import MAX_JSON, Show
 from engine.core.units import SAMPLE_RATE, TICKS_PER_SECOND
 
@@ -45,6 +45,12 @@ class Recording:
     digests: dict[int, str]
     end_tick: int
     torn: bool
+
+    def takes(self) -> list[tuple[str, int, int]]:
+        """Return name, first tick and end of each take; one without an end lasts to the next mark."""
+        marks = [(event.tick, event.body) for event in self.events if isinstance(event.body, Mark)]
+        ends = [*(tick for tick, _ in marks[1:]), self.end_tick]
+        return [(body.name, tick, end) for (tick, body), end in zip(marks, ends, strict=False) if body.begins]
 
     def by_tick(self) -> dict[int, list[Event]]:
         """Return the events of each tick in their logged order."""

@@ -297,7 +297,10 @@ class Session:
         if self.show.text and not self.stage.replay:
             helpers.append(Thread(target=self._lines, name="lines", daemon=True))
         if self.desk:
-            helpers.append(Thread(target=self.desk.run, args=(self,), name="desk", daemon=True))
+            helpers += (
+                Thread(target=work, args=(self,), name="desk", daemon=True)
+                for work in (self.desk.run, self.desk.serve)
+            )
         if self.reviser:
             helpers.append(Thread(target=self.reviser.run, args=(self.stop,), name="show file", daemon=True))
             helpers.append(Thread(target=self._keep_presets, name="presets", daemon=True))
@@ -347,6 +350,8 @@ class Session:
 
     def _close(self) -> None:
         self.vitals.close()
+        if self.desk:
+            self.desk.close()
         if self.recorder:
             if self._last.tick % TICKS_PER_SECOND:
                 self.recorder.digest(self._last.tick, self._last.digest())

@@ -12,6 +12,7 @@ from engine.io.performer import Performer, load
 from engine.io.window import Headless, Presenter
 from engine.session import Session, Stage
 from engine.show_file import ShowFile
+from engine.workers.web import WebConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOW = ROOT / "shows" / "first_light.toml"
@@ -36,13 +37,14 @@ def playing(
     presenter: Presenter | None = None,
     attended: bool = False,
     file: ShowFile | None = None,
+    page: WebConfig | None = None,
 ) -> Iterator[Session]:
     """Play until the block ends; the session is handed over once the first frame has been shown.
 
     An attended show is not played by its recorded performer.
     """
     performing = None if attended else performer()
-    stage = Stage(recording=folder / "show.chladni", performer=performing, file=file)
+    stage = Stage(recording=folder / "show.chladni", performer=performing, file=file, page=page)
     session = Session(show or first_light(), stage, presenter or Headless((640, 360)))
     thread = Thread(target=session.run, name="performance")
     thread.start()

@@ -265,7 +265,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A take begins (`begins` 1) or ends (0) here; it moves nothing."""
+    """A take of that name, formed as a preset's, begins (`begins` 1) or ends (0) here; it moves nothing."""
 
     name: str
     begins: int
@@ -346,6 +346,8 @@ def decode(data: Any) -> Body:
         raise ValueError(f"Projection.levels are to be 1 to {MAX_Z} bytes in hex, found {body.levels[:40]!r}")
     if isinstance(body, Store | Recall) and not PRESET_NAME.fullmatch(body.preset):
         raise ValueError(f"a preset's name has 1 to 60 characters, found {body.preset[:80]!r}")
+    if isinstance(body, Mark) and not PRESET_NAME.fullmatch(body.name):
+        raise ValueError(f"a take's name has 1 to 60 characters, found {body.name[:80]!r}")
     return body
 
 

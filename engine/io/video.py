@@ -32,7 +32,7 @@ class VideoWriter:
 
     def __init__(
         self, path: Path | str, width: int, height: int, fps: Fraction | int, rate: int = 48_000,
-        quality: str = "good",
+        quality: str = "good", threads: int = 0,
     ) -> None:  # fmt: skip
         self.path = Path(path)
         if self.path.suffix.lower() not in CONTAINERS:
@@ -56,7 +56,7 @@ class VideoWriter:
         )
         self._picture.width, self._picture.height, self._picture.pix_fmt = width, height, "yuv420p"
         codec = self._picture.codec_context
-        codec.time_base = 1 / self.fps
+        codec.time_base, codec.thread_count = 1 / self.fps, threads  # 0: as many as it likes
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG  # ITU-R BT.709, 16..235
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._sound: Any = self._file.add_stream("aac", rate=rate)

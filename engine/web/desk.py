@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.clock import monotonic_us
 from engine.core import presets
 from engine.core.events import Control, Event, Mark, Refuse, decode
 from engine.core.show import Show
-from engine.core.state import Preset, ShowState
-from engine.web import view
+from engine.core.state import PERFORMER, Preset, ShowState
+from engine.web import protocol, view
 from engine.web.protocol import SOURCE
-from engine.workers.links import WebLink, unpack_text
+from engine.workers.film import Film
+from engine.workers.links import ANSWER_BYTES, WebLink, unpack_text
 from engine.workers.shared import Frame
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _LEVELS_US: Final = 1e6 / 30.0
 _STATE_US: Final = 1e6 / 10.0
 _IDLE_S: Final = 0.2
 _KEPT_INPUTS: Final = 512
+_KEPT_TAKES: Final = 1000
 
 
 # While no page is open this costs five looks a second at one number. While one is, it costs at most 30 packed
@@ -29,8 +31,8 @@ _KEPT_INPUTS: Final = 512
 class Desk:
     """Tells the web process what there is to see, and brings what pages ask in through the front door.
 
-    `run` is a thread's; `heard` is called by the core's for each event, `seen` by the presenter's after each
-    frame.
+    `run` and `serve` have a thread each; `heard` is called by the core's for each event, `seen` by the
+    presenter's after each frame.
     """
 
     def __init__(self, link: WebLink) -> None:
@@ -40,7 +42,8 @@ class Desk:
         self._levels_us = self._state_us = self._seen_us = 0.0
         self._frame = 0
         self._inputs: dict[str, tuple[float, int]] = {}  # value and tick by address, the latest last
-        self._take: tuple[str, int] | None = None
+        self._takes: list[tuple[str, int, int | None]] = []  # name, first tick, end
+        self._film: Film | None = None
         self._refused = ""
 
     # The core's thread.
@@ -48,13 +51,16 @@ class Desk:
     def heard(self, event: Event) -> None:
         """Remember what an event says to people."""
         body = event.body
-        if isinstance(body, Control) and event.source != SOURCE:
+        if isinstance(body, Control) and event.source not in (SOURCE, PERFORMER):
             self._inputs.pop(body.address, None)
             self._inputs[body.address] = (body.value, event.tick)
             if len(self._inputs) > _KEPT_INPUTS:
                 del self._inputs[next(iter(self._inputs))]
         elif isinstance(body, Mark):
-            self._take = (body.name, event.tick) if body.begins else None
+            if self._takes and self._takes[-1][2] is None:
+                self._takes[-1] = (*self._takes[-1][:2], event.tick)
+            if body.begins and len(self._takes) < _KEPT_TAKES:
+                self._takes.append((body.name, event.tick, None))
         elif isinstance(body, Refuse):
             self._refused = f"{body.generator}: {body.reason}"
 
@@ -91,7 +97,11 @@ class Desk:
 
     def _bring_in(self, session: "Session") -> None:
         for us, data in self._link.events.pop_all():
-            body = decode(json.loads(data.rstrip(b"\0")))
+            try:
+                body = decode(json.loads(data.rstrip(b"\0")))
+            except (ValueError, RecursionError):  # a process gone wild: its mistakes stay its own
+                session.inbox.dropped += 1
+                continue
             session.inbox.put(session.clock.sample_at(us), SOURCE, body)
 
     def _tell(self, session: "Session") -> None:
@@ -122,12 +132,62 @@ class Desk:
         return view.Counters(
             due=seen.due, shown=seen.shown, late=seen.late, held=seen.held,
             underruns=int(sound["underruns"]), dropped=session.source.dropped,
-            peaks=(sound["peak"], sound["peak"]), latency=seen.frame_deviation.histogram(view.EDGES_MS),
+            peaks=(sound["peak_left"], sound["peak_right"]),
+            latency=seen.frame_deviation.histogram(view.EDGES_MS),
             inputs=[(address, value, tick) for address, (value, tick) in latest],
-            refused=self._refused, recording=str(recorder.path) if recorder else None, take=self._take,
-            warnings=session.warnings,
+            refused=self._refused, recording=str(recorder.path) if recorder else None,
+            takes=self._takes, render=self._film.told() if self._film else None, warnings=session.warnings,
         )  # fmt: skip
+
+    # Another, since this waits for the disk.
+
+    def serve(self, session: "Session") -> None:
+        """Do what only this process can, and answer, until the session stops."""
+        while not session.stop.is_set():
+            self._link.asked.wait(_IDLE_S)
+            for number, data in self._link.asked.pop_all():
+                told = self._do(session, data)
+                self._link.answered.push(number, json.dumps(told).encode()[:ANSWER_BYTES])
+
+    def _do(self, session: "Session", data: bytes) -> dict[str, Any]:
+        try:
+            match protocol.asked(data):
+                case protocol.Render(take=name):
+                    return {"ok": True, "path": self._render(session, name)}
+                case protocol.Edit(table=table, index=index, value=value):
+                    wrong = session.edit(table, index, value)
+                    return {"error": wrong} if wrong else {"ok": True}
+            raise protocol.Wrong("the show can't do that")
+        except Exception as error:  # whatever it is, who asked is to hear of it
+            return {"error": str(error) or type(error).__name__}
+
+    def _render(self, session: "Session", name: str | None) -> str:
+        """Begin a film of a take, or of all so far; return its file. Raise Wrong."""
+        recorder, tick = session.recorder, session.state.tick
+        if recorder is None:
+            raise protocol.Wrong("this performance is not recorded")
+        if self._film and self._film.running:
+            raise protocol.Wrong(f"{self._film.path.name} is being rendered: one at a time")
+        span, ending = (0, tick), "so-far"
+        if name is not None:
+            number = max((n for n, take in enumerate(self._takes) if take[0] == name), default=-1)
+            if number < 0:
+                raise protocol.Wrong(f"there is no take {name!r}")
+            _, begin, end = self._takes[number]
+            span, ending = (begin, end or tick), f"take-{number + 1}"
+        path = recorder.path.with_name(f"{recorder.path.stem}-{ending}.mp4")
+        self._film = Film(recorder.path, path, span)
+        return str(path)
+
+    # The watch's thread.
 
     def troubles(self) -> Iterable[str]:
         """Return what the web process has to say, for people."""
-        return [unpack_text(record) for record in self._link.says.pop_all()]
+        said = self._film.says.pop_all() if self._film else []
+        return [unpack_text(record) for record in (*self._link.says.pop_all(), *said)]
+
+    def close(self) -> None:
+        """Give up the film that is being rendered."""
+        if self._film:
+            self._film.stop()
+

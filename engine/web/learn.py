@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 CLEARLY: Final = 0.1  # of the whole way; a sensor that lies still moves less
+_NO_HANDS: Final = ("/audio/",)  # what moves by itself, and always
 _RESTLESS: Final = 2.0  # times as far as a source has wandered by itself before
 
 
@@ -23,6 +24,8 @@ class Learner:
         """Take the inputs as they are; return address and value of the source that has moved, or None."""
         self._looks += 1
         for address, value in inputs:
+            if address.startswith(_NO_HANDS):
+                continue
             if address not in self._bands:
                 return address, value
             low, high = self._bands[address]

@@ -10,7 +10,20 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from engine.core.events import Back, Blackout, Body, Control, Go, GoTo, Hold, Recall, Store, Swap, Tap
+from engine.core.events import (
+    Back,
+    Blackout,
+    Body,
+    Control,
+    Go,
+    GoTo,
+    Hold,
+    Mark,
+    Recall,
+    Store,
+    Swap,
+    Tap,
+)
 from engine.core.parameters import INDEX, level_named
 from engine.core.patch import OWN_ADDRESS
 from engine.core.show import PRESET_NAME
@@ -74,6 +87,30 @@ class Fetch(_Message):
     fade_s: float = Field(2.0, ge=0, le=3600)
 
 
+class Take(_Message):
+    """Begin or end a take, a part of the recording that has a name."""
+
+    do: Literal["take"]
+    on: bool
+    name: str = Field("take", max_length=100)
+
+
+class Render(_Message):
+    """Make a film of the latest take of that name, or of all that was recorded so far."""
+
+    do: Literal["render"]
+    take: str | None = Field(None, max_length=100)
+
+
+class Edit(_Message):
+    """Add a table to the show file (no index), replace one, or remove it (no value)."""
+
+    do: Literal["edit"]
+    table: Literal["route", "cue", "preset", "modulator"]
+    index: int | None = Field(None, ge=0, le=10_000)
+    value: dict[str, Any] | None = None
+
+
 class SwapTo(_Message):
     """Have another generator play."""
 
@@ -97,11 +134,17 @@ class Look(_Message):
 
 
 Message = Annotated[
-    Set | Act | Goto | Switch | Keep | Fetch | SwapTo | Learn | Look, Field(discriminator="do")
+    Set | Act | Goto | Switch | Keep | Fetch | Take | Render | Edit | SwapTo | Learn | Look,
+    Field(discriminator="do"),
 ]
 _ANY: Final[TypeAdapter[Any]] = TypeAdapter(Message)
 _ACTS: Final[dict[str, Body]] = {"go": Go(), "back": Back(), "tap": Tap()}
 HARMLESS: Final = ("ping", "preview")  # what those may ask who only look on
+
+
+def asked(data: bytes) -> Any:
+    """Return what a page asks of the main process. Raise Wrong."""
+    return read(data.rstrip(b"\0").decode())
 
 
 def read(text: str) -> Any:
@@ -134,15 +177,22 @@ def body(message: Any, there: Known) -> Body:
             return GoTo(known(number, there.cues, "cue"))
         case Switch(do=name, on=on):
             return (Hold if name == "hold" else Blackout)(float(on))
-        case Keep(preset=name) if PRESET_NAME.fullmatch(name):
-            return Store(name)
-        case Keep():
-            raise Wrong("a preset's name has 1 to 60 characters")
+        case Keep(preset=name):
+            return Store(proper(name))
+        case Take(on=on, name=name):
+            return Mark(proper(name), int(on))
         case Fetch(preset=name, fade_s=fade_s):
             return Recall(known(name, there.presets, "preset"), fade_s)
         case SwapTo(generator=name):
             return Swap(known(name, there.generators, "generator"))
     raise Wrong(f"{message.do} is no event")
+
+
+def proper(name: str) -> str:
+    """Return the name of a preset or a take as it is to be kept. Raise Wrong."""
+    if not PRESET_NAME.fullmatch(name):
+        raise Wrong("a name is one line of 1 to 60 characters")
+    return name
 
 
 def level(name: str, value: float | str) -> float:

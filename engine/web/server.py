@@ -11,7 +11,7 @@ from multiprocessing import parent_process
 from typing import Any, Final
 
 import psutil
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from engine.clock import monotonic_us
 from engine.core.events import Body, encode
@@ -27,6 +27,7 @@ _BEAT_S: Final = 1.0 / 60.0  # between two looks at what there is to tell
 _IDLE_S: Final = 0.1  # while nobody is there
 _RETRY_S: Final = 5.0  # between two tries to have the port
 _SLOW_S: Final = 5.0  # a page that does not take what it is sent for so long is let go
+_FLOOD_S: Final = 5.0  # one that sends more than it may for so long, too
 _SILENT_S: Final = 15.0  # a connection that asks nothing for so long is closed
 _PING_S: Final = 20.0
 _ANSWER_S: Final = 20.0  # the longest that the main process may take over a question
@@ -38,15 +39,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Page:
     """One open page: what it has been told, and what it still is to be told."""
 
-    def __init__(self, request: web.Request) -> None:
-        self.role: guard.Role = request["role"]
+    def __init__(self, request: web.Request, role: guard.Role) -> None:
+        self.role = role
         self.handler, self.transport = request.protocol, request.transport
         self.socket = web.WebSocketResponse(
-            heartbeat=_PING_S, max_msg_size=protocol.MAX_MESSAGE, compress=False
+            timeout=1.0, heartbeat=_PING_S, max_msg_size=protocol.MAX_MESSAGE, compress=False
         )
         self.wake = asyncio.Event()
         self.replies: deque[str] = deque()
         self.rate = guard.Bucket(*guard.MESSAGES)
+        self.hurried_s = 0.0  # when it had last sent no more than it may
         self.levels: tuple[float, ...] = ()
         self.shown = self.stated = self.levelled = self.pictured = 0  # counts of what it was told last
         self.fps = 0.0  # of the pictures that it wants
@@ -128,21 +130,25 @@ class Server:
             return _refused(429, "too many requests")
         if wrong := self._gate.stranger(host, headers.get("Origin"), site):
             return _refused(403, wrong)
-        name = f"chladni-{self._link.board['port']:.0f}"  # cookies know no ports
-        given = request.query.get("token")
-        role = self._gate.role(given or request.cookies.get(name))
-        if role is None:
+        if self._role(request) is None:
             return _refused(401, "scan the code in the terminal, or open the address that stands there")
-        request["role"] = role
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            response = error
+            response = web.Response(status=error.status, text=error.text)
         if not response.prepared:
             response.headers.update(assets.headers(host or ""))
-            if given and self._gate.tokens:
-                response.set_cookie(name, given, httponly=True, samesite="Strict", path="/")
+            response.headers["Server"] = "Chladni"
+            if (given := request.query.get("token")) and self._gate.tokens:
+                response.set_cookie(self._cookie, given, httponly=True, samesite="Strict", path="/")
         return response
+
+    @property
+    def _cookie(self) -> str:
+        return f"chladni-{self._link.board['port']:.0f}"  # cookies know no ports
+
+    def _role(self, request: web.Request) -> guard.Role | None:
+        return self._gate.role(request.query.get("token") or request.cookies.get(self._cookie))
 
     async def _asset(self, request: web.Request) -> web.Response:
         asset = self._assets[request.path]
@@ -167,7 +173,7 @@ class Server:
     async def _qr(self, request: web.Request) -> web.Response:
         """Show the address that other machines are to open, to whoever sits at this one."""
         tokens = {role: token for token, role in self._config.tokens}
-        if not tokens or not guard.is_loopback(request.remote or "") or request["role"] != "full":
+        if not tokens or not guard.is_loopback(request.remote or "") or self._role(request) != "full":
             raise web.HTTPNotFound
         from engine.web.address import qr_svg, url
 
@@ -178,7 +184,7 @@ class Server:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if len(self._pages) >= guard.MAX_PAGES:
             raise web.HTTPServiceUnavailable(text="too many pages are open\n")
-        page = Page(request)
+        page = Page(request, self._role(request) or "view")
         await page.socket.prepare(request)
         self._pages.add(page)
         self._link.board["clients"] = len(self._pages)
@@ -187,8 +193,9 @@ class Server:
             async for message in page.socket:
                 if message.type != WSMsgType.TEXT:
                     break
-                while not page.rate.take(monotonic_us() / 1e6):  # who floods waits, and the flood behind it
-                    await asyncio.sleep(page.rate.wait_s())
+                if not await self._pace(page):
+                    await page.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many messages")
+                    break
                 self._hear(page, message.data)
         finally:
             teller.cancel()
@@ -198,6 +205,16 @@ class Server:
                 await page.socket.close()
         return page.socket
 
+    async def _pace(self, page: Page) -> bool:
+        """Let who floods wait, and the flood behind it; return False for one that does not end."""
+        now_s = monotonic_us() / 1e6
+        if page.rate.take(now_s):
+            page.hurried_s = now_s
+            return True
+        while not page.rate.take(monotonic_us() / 1e6):
+            await asyncio.sleep(page.rate.wait_s())
+        return now_s - page.hurried_s < _FLOOD_S
+
     # ... and this one tells it what is new; news that it is too slow for it never hears of.
     async def _tell(self, page: Page) -> None:
         try:
@@ -206,7 +223,7 @@ class Server:
                 page.wake.clear()
                 async with asyncio.timeout(_SLOW_S):
                     await self._tell_news(page)
-        except (TimeoutError, ConnectionError, RuntimeError):
+        except Exception:  # too slow, or gone: whatever it is costs this page alone
             if page.transport:
                 page.transport.abort()
 
@@ -267,11 +284,34 @@ class Server:
             case protocol.Set(parameter=name):
                 self._move(name, us, protocol.body(message, self._known))
                 return True
+            case protocol.Edit() | protocol.Render():
+                self._ask(page, message, us)
+                return False
         body = protocol.body(message, self._known)
         if not self._events.take(us / 1e6):
             raise protocol.Wrong("too much at once: try again")
         self._send(us, body)
         return True
+
+    def _ask(self, page: Page, message: Any, us: float) -> None:
+        """Pass on what only the main process can do; its answer comes back later."""
+        self._number += 1
+        if not self._events.take(us / 1e6) or not self._link.asked.push(
+            self._number, message.model_dump_json(exclude_unset=True).encode()
+        ):
+            raise protocol.Wrong("the show is busy: try again")
+        self._asked[self._number] = (page, message.id, us + _ANSWER_S * 1e6)
+
+    def _answer(self, now_us: float) -> None:
+        """Bring answers to the pages that asked; who got none is told so."""
+        for number, data in self._link.answered.pop_all():
+            if asked := self._asked.pop(number, None):
+                page, message_id, _ = asked
+                page.reply({"id": message_id} | json.loads(data.rstrip(b"\0")))
+        for number, (page, message_id, until_us) in list(self._asked.items()):
+            if now_us > until_us:
+                del self._asked[number]
+                page.reply({"id": message_id, "error": "the show does not answer"})
 
     def _move(self, name: str, us: float, body: Body) -> None:
         """Move a parameter now, or as soon as its turn comes: the latest level is never lost."""
@@ -300,6 +340,7 @@ class Server:
         if (read := link.levels.count != self._levels[0] and link.levels.read()) and read[1]:
             self._levels = (read[0], *view.unpack_levels(read[1]))
         now_us = monotonic_us()
+        self._answer(now_us)
         self._move_on(now_us / 1e6)
         if fps := max((page.fps for page in self._pages), default=0.0):
             self._preview.look(fps)

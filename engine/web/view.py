@@ -15,6 +15,7 @@ from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 
 MAX_INPUTS: Final = 24
 MAX_WARNINGS: Final = 12
+MAX_TAKES: Final = 24
 _MAX_NOTES: Final = 128
 _LEVELS: Final = struct.Struct(f"<q{len(PARAMETERS)}d")
 _GROUPS: Final = (
@@ -50,7 +51,7 @@ class Counters:
     inputs: Sequence[tuple[str, float, int]] = ()
     refused: str = ""
     recording: str | None = None
-    take: tuple[str, int] | None = None  # its name, and the tick of its beginning
+    takes: Sequence[tuple[str, int, int | None]] = ()  # name, first tick, and end if it has ended
     render: tuple[str, float] | None = None  # the film, and how much of it is done
     warnings: Sequence[str] = ()
 
@@ -96,7 +97,8 @@ def _numbered(tables: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
     """Return what a page is told ten times a second."""
     beat = beat_at(now.transport, now.tick * TICK_SAMPLES)
-    take = seen.take and {"name": seen.take[0], "since_s": (now.tick - seen.take[1]) / TICKS_PER_SECOND}
+    name, begun, ended = seen.takes[-1] if seen.takes else ("", 0, 0)
+    take = {"name": name, "since_s": (now.tick - begun) / TICKS_PER_SECOND} if ended is None else None
     return {
         "type": "state",
         "cue": now.cue,
@@ -121,6 +123,7 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
         "generator": {"playing": now.cast.playing, "wanted": now.cast.wanted, "refused": seen.refused},
         "recording": {
             "path": seen.recording, "seconds": now.tick / TICKS_PER_SECOND, "take": take,
+            "takes": [each[0] for each in seen.takes[-MAX_TAKES:]],
         },
         "render": seen.render and {"path": seen.render[0], "share": seen.render[1]},
         "warnings": list(seen.warnings[-MAX_WARNINGS:]),

@@ -40,7 +40,8 @@ WRITE, WRITTEN = f"qd{TEXT}", f"q{TEXT}"
 # when it is due (monotonic microseconds), place of its address in workers.audio.ADDRESSES, value
 AUDIO_HEARD = "dqd"
 # monotonic time of an input, its body as JSON in UTF-8; number and text of a request, or of its answer
-WEB_EVENT, WEB_TEXT = "d504s", "q16384s"
+WEB_EVENT, WEB_TEXT, ANSWER_BYTES = "d504s", "q16384s", 4096
+WEB_ANSWER = f"q{ANSWER_BYTES}s"
 PREVIEW_PX = (540, 960)  # the largest picture that the page shows, rows and columns
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
@@ -58,6 +59,7 @@ SOUND_CELLS = (
     "origin_epoch", "origin_frame",  # written by the main process: the device frame of show sample 0
     "underruns", "late_events", "voices", "peak", "refused",
     "connections",  # how often a MIDI output of ours was connected to somebody's input
+    "peak_left", "peak_right",  # of the last moments, falling
     "load",  # share of the block's time that the last callback took
 )  # fmt: skip
 DEVICE_KINDS = ("none", "jack", "miniaudio")
@@ -232,7 +234,7 @@ def audio_link() -> AudioLink:
 def web_link() -> WebLink:
     """Make the rings, the texts, the store and the board of the web worker."""
     return WebLink(
-        Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_TEXT, 16), Latest(1 << 20), Latest(1 << 16),
+        Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_ANSWER, 16), Latest(1 << 20), Latest(1 << 16),
         Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Ring(TEXT, 8), Board(WEB_CELLS),
     )  # fmt: skip
 

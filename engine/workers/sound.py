@@ -28,6 +28,7 @@ _TEND_S: Final = 0.08
 _RETRY_US: Final = 250_000.0  # between two tries to open a device while there is none
 _PATIENT_TRIES: Final = 20
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
+_FALL: Final = 0.1  # of the meters' peaks, a second: 20 dB
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
 _LASTING: Final = {SoundKind.BEND, SoundKind.PRESSURE, SoundKind.TIMBRE, SoundKind.SUSTAIN}  # of a lane
 _PREFERENCE: Final = {
@@ -161,6 +162,9 @@ class _Player:
                 self._remember(event)
                 if event.kind == SoundKind.NOTE_ON:
                     self._begun.append((frame + max(offset, 0), event))
+        peaks, fall = np.maximum(out.max(axis=0), -out.min(axis=0)), _FALL ** (len(out) / device.rate)
+        board["peak_left"] = max(float(peaks[0]), board["peak_left"] * fall)
+        board["peak_right"] = max(float(peaks[1]), board["peak_right"] * fall)
         board["voices"] = self._synth.sounding
         board["refused"] = link.midi_in.refused + link.deviations.refused
 

@@ -28,6 +28,7 @@ from engine.core.state import initial
 from engine.io.video import probe
 from engine.offline import verify
 from engine.recording import read
+from engine.show_file import ShowFile
 from engine.web import address, guard, server, view
 from engine.web.learn import Learner
 from engine.workers import web
@@ -56,7 +57,7 @@ def looped(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None
 def tell(link: WebLink, show: Show = SHOW, inputs: tuple[tuple[str, float, int], ...] = ()) -> None:
     """Tell what the desk would tell."""
     state = initial(show)
-    told = show.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    told = show.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     link.show.write(json.dumps({"revision": 1, "presets": ["dusk"], "show": told}).encode())
     link.state.write(json.dumps(view.state(show, state, view.Counters(inputs=inputs))).encode())
     link.levels.write(view.pack_levels(state))
@@ -561,6 +562,34 @@ def test_what_is_done_on_the_page_is_played_recorded_and_rendered(tmp_path: Path
     assert name == "one"
     assert abs(probe(film[0]).frames - (end - begin) // 8) <= 1
     assert film[0].parent == tmp_path
+
+
+def test_a_route_that_is_edited_on_the_page_is_played_and_written(tmp_path: Path) -> None:
+    port, path = free_port(), tmp_path / "mine.toml"
+    path.write_text('title = "Mine"  # a comment\nmusician = "none"\n[osc]\nlisten = "none"\n')
+    file = ShowFile(path, {"device": "none"})
+    route = {"from": "/midi/*/cc/7", "to": "psi", "curve": "s"}
+
+    async def edit() -> None:
+        async with tab(port) as page:
+            revision = (await page.next("hello"))["revision"]
+            assert (await page.ask(do="edit", table="route", value=route))["ok"]
+            shown = await page.next("show")
+            assert shown["routes"] == [route | {"index": 0}]
+            assert shown["revision"] > revision
+            wrong = {"do": "edit", "table": "route", "index": 0, "value": route | {"to": "pzi"}}
+            assert "'psi'" in (await page.ask(**wrong))["error"]
+            for table in ("../secrets", "sound", "osc"):
+                assert "error" in await page.ask(do="edit", table=table, value={"soundfont": "/etc/passwd"})
+
+    show = file.load(path.read_text())
+    with playing(tmp_path, show, attended=True, file=file, page=web.WebConfig("127.0.0.1", port)) as session:
+        await_it(lambda: session.desk and session.desk._link.board["port"], 20)
+        asyncio.run(asyncio.wait_for(edit(), 30))
+        assert session.show.route[0].to == "psi"
+    assert "# a comment" in path.read_text()
+    assert file.load(path.read_text()).route[0].curve == "s"
+    assert verify(read(tmp_path / "show.chladni")).differs_at is None
 
 
 def test_while_no_page_is_open_nothing_is_told(tmp_path: Path) -> None:

@@ -122,13 +122,14 @@ class Desk:
         told = {
             "revision": self._revision,
             "presets": presets.names(show, state),
-            "show": show.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            "show": show.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
         self._link.show.write(json.dumps(told, ensure_ascii=False).encode())
 
     def _counters(self, session: "Session") -> view.Counters:
         seen, sound, recorder = session.presentation, session.sound.board, session.recorder
         latest = list(reversed(list(self._inputs.items())[-view.MAX_INPUTS :]))
+        trouble = session.reviser.trouble if session.reviser else ""
         return view.Counters(
             due=seen.due, shown=seen.shown, late=seen.late, held=seen.held,
             underruns=int(sound["underruns"]), dropped=session.source.dropped,
@@ -136,7 +137,8 @@ class Desk:
             latency=seen.frame_deviation.histogram(view.EDGES_MS),
             inputs=[(address, value, tick) for address, (value, tick) in latest],
             refused=self._refused, recording=str(recorder.path) if recorder else None,
-            takes=self._takes, render=self._film.told() if self._film else None, warnings=session.warnings,
+            takes=self._takes, render=self._film.told() if self._film else None,
+            trouble=trouble, warnings=session.warnings,
         )  # fmt: skip
 
     # Another, since this waits for the disk.

@@ -106,7 +106,7 @@ class Edit(_Message):
     """Add a table to the show file (no index), replace one, or remove it (no value)."""
 
     do: Literal["edit"]
-    table: Literal["route", "cue", "preset", "modulator"]
+    table: Literal["route", "cue", "preset", "modulator", "sensor"]
     index: int | None = Field(None, ge=0, le=10_000)
     value: dict[str, Any] | None = None
 

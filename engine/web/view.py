@@ -27,6 +27,7 @@ _GROUPS: Final = (
     ("Sound", parameters.SOUND),
     ("The musician", parameters.MUSICIAN),
     ("Text", parameters.TEXT),
+    ("Morph", parameters.MORPH),
 )
 _GROUP_OF: Final = {each.name: group for group, members in _GROUPS for each in members}
 # Upper ends of the histogram's bins, in ms; the last bin takes the rest.
@@ -53,6 +54,7 @@ class Counters:
     recording: str | None = None
     takes: Sequence[tuple[str, int, int | None]] = ()  # name, first tick, and end if it has ended
     render: tuple[str, float] | None = None  # the film, and how much of it is done
+    trouble: str = ""  # what is wrong with the show file as it stands, one line an error
     warnings: Sequence[str] = ()
 
 
@@ -84,6 +86,7 @@ def hello(
         "cues": _numbered(told.get("cue", ())),
         "routes": _numbered(told.get("route", ())),
         "modulators": _numbered(told.get("modulator", ())),
+        "sensors": _numbered(told.get("sensor", ())),
         "presets": list(presets),
         "morph": told.get("morph"),
         "schema": Show.model_json_schema(by_alias=True),
@@ -119,6 +122,7 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
             for address, value, tick in seen.inputs[:MAX_INPUTS]
         ],
         "moved_by": [(index, by.name) for index, by in enumerate(now.moved_by) if by.name],
+        "modulated": [modulation.value for modulation in now.modulations],
         "musician": {"notes": _notes(now)},
         "generator": {"playing": now.cast.playing, "wanted": now.cast.wanted, "refused": seen.refused},
         "recording": {
@@ -126,6 +130,7 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
             "takes": [each[0] for each in seen.takes[-MAX_TAKES:]],
         },
         "render": seen.render and {"path": seen.render[0], "share": seen.render[1]},
+        "trouble": seen.trouble,
         "warnings": list(seen.warnings[-MAX_WARNINGS:]),
     }  # fmt: skip
 

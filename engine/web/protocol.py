@@ -35,13 +35,21 @@ _NAME: Final = Field(min_length=1, max_length=100)
 
 
 class Wrong(ValueError):
-    """A message can't be obeyed; the text is one line for whoever sent it."""
+    """A message can't be obeyed; the text is one line for whoever sent it, under the number `id`."""
+
+    def __init__(self, reason: str, id: int | None = None) -> None:
+        super().__init__(reason)
+        self.id = id
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: int = Field(ge=0, lt=1 << 53)
+
+
+class _Numbered(BaseModel):
+    id: int
 
 
 class Set(_Message):
@@ -154,7 +162,15 @@ def read(text: str) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        raise Wrong(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise Wrong(f"{where}: {first['msg']}" if where else first["msg"], _id(text)) from None
+
+
+def _id(text: str) -> int | None:
+    """Return the number of a message that is wrong otherwise."""
+    try:
+        return _Numbered.model_validate_json(text).id
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)

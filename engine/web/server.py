@@ -265,7 +265,7 @@ class Server:
                 page.reply({"id": number, "ok": True})
         except protocol.Wrong as error:
             self._link.board.add("refused")
-            page.reply({"id": number, "error": str(error)})
+            page.reply({"id": error.id if number is None else number, "error": str(error)})
 
     def _obey(self, page: Page, message: Any, us: float) -> bool:
         """Do what is asked; return whether that is all there is to say. Raise Wrong."""

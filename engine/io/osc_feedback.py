@@ -13,6 +13,7 @@ from typing import Any, Final
 import psutil
 
 from engine.clock import monotonic_us
+from engine.core import cues
 from engine.core.parameters import PARAMETERS
 from engine.core.show import Show
 from engine.core.state import ShowState
@@ -51,7 +52,7 @@ def told(show: Show, state: ShowState, frames: tuple[int, ...]) -> Told:
             for address, level, (low, span) in zip(_FADERS, state.levels, _SPANS, strict=True)
         },
         "/chladni/cue/present": _cue(show, state.cue),
-        "/chladni/cue/next": _cue(show, state.cue + 1),
+        "/chladni/cue/next": _cue(show, cues.upcoming(show, state)),
         "/chladni/hold": (int(state.held),),
         "/chladni/blackout": (state.dark.end,),
         "/chladni/beat": (int(beat_at(state.transport, state.tick * TICK_SAMPLES) // 1.0),),

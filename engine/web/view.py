@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from engine.core import fades, parameters
+from engine.core import cues, fades, parameters
 from engine.core.curves import CURVES
 from engine.core.parameters import PARAMETERS
 from engine.core.show import Show
@@ -105,10 +105,10 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
     return {
         "type": "state",
         "cue": now.cue,
-        "next": now.cue + 1 if now.cue + 1 < len(show.cue) else -1,
+        "next": cues.upcoming(show, now),
         "held": now.held,
         "dark": fades.darkness(show, now),
-        "fading": _fading(now),
+        "fading": cues.fading(now),
         "beat": beat,
         "bpm": now.transport.bpm,
         "bar": beat / show.tempo.beats_per_bar // 1.0,
@@ -133,13 +133,6 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
         "trouble": seen.trouble,
         "warnings": list(seen.warnings[-MAX_WARNINGS:]),
     }  # fmt: skip
-
-
-def _fading(now: ShowState) -> float:
-    """Return how far the running fades are, the slowest of them; 1 once all have arrived."""
-    at = (now.tick, fades.beats_now(now))
-    come = ((fade.since if fade.held else at[fade.in_beats] - fade.since, fade.length) for fade in now.fades)
-    return min((min(past / length, 1.0) for past, length in come if length), default=1.0)
 
 
 def _notes(now: ShowState) -> list[tuple[float, float, int, float, int]]:

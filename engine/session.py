@@ -162,7 +162,7 @@ class Session:
         self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
         self.memory_mb: dict[str, float] = {}
         self._sent_sounds = self._sent_heard = self._sent_writes = 0
-        self._to_keep: set[str] = set()  # presets that may reach the show file; OSC's may not
+        self._to_keep: set[str] = set()  # presets that may reach the show file: not OSC's, nor a recording's
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
         self._wall = WallClock()
@@ -401,7 +401,7 @@ class Session:
                         self.desk.heard(event)
                     if isinstance(event.body, Enter | Refuse):
                         self._cast(event.tick, event.body)
-                    elif isinstance(event.body, Store) and event.source != OSC:
+                    elif isinstance(event.body, Store) and event.source not in (OSC, PERFORMER):
                         self._to_keep.add(event.body.preset)
                     elif event.source != MUSICIAN:
                         note = isinstance(event.body, NoteOn)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import cues, fades, presets, revision
+from engine.core import cues, presets, revision
 from engine.core import events as ev
 from engine.core.advance import advance
+from engine.core.blackout import darkness
 from engine.core.cast import upcoming
 from engine.core.curves import CURVES
 from engine.core.events import Event
@@ -106,10 +107,10 @@ def test_a_blackout_takes_the_sound_with_it_where_the_show_says_so() -> None:
 def test_a_blackout_turned_round_goes_on_from_where_it_was() -> None:
     a_show = show(blackout={"fade_s": 1.0})
     states = run(a_show, 400, {0: ev.Blackout(1), 120: ev.Blackout(0)})
-    dark = [fades.darkness(a_show, state) for state in states]
+    dark = [darkness(a_show, state) for state in states]
     assert abs(dark[119] - dark[121]) < 0.02
     assert dark[-1] == 0.0
-    assert fades.darkness(show(blackout={"fade_s": 0}), run(a_show, 2, {1: ev.Blackout(7)})[-1]) == 1.0
+    assert darkness(show(blackout={"fade_s": 0}), run(a_show, 2, {1: ev.Blackout(7)})[-1]) == 1.0
 
 
 def test_what_was_stored_is_recalled_over_its_fade() -> None:
@@ -302,6 +303,11 @@ def test_a_go_ends_a_hold() -> None:
     assert level(states[330], "hue") == 9
     assert level(states[-1], "psi") == 1.5
     assert cues.fading(states[-1]) == 1.0
+
+
+def test_a_go_that_waits_for_its_bar_waits_for_the_first_one_after_a_hold() -> None:
+    a_show = show(cue=[cue(1, snap="bar")])
+    assert begun(run(a_show, 1500, {100: ev.Go(), 200: ev.Hold(1), 700: ev.Hold(0)})) == [(960, 0)]
 
 
 def test_a_preset_is_recalled_during_a_hold_and_what_is_held_goes_on_after_it() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from engine.core import (
+    blackout,
     cast,
     cues,
     duet,
@@ -123,7 +124,7 @@ def _feed_beat(show: Show, state: ShowState) -> ShowState:
 
 
 def _sound_levels(show: Show, state: ShowState, before: tuple[float, ...]) -> ShowState:
-    darkening = show.blackout.sound and fades.darkening(show, state)
+    darkening = show.blackout.sound and blackout.darkening(show, state)
     if state.levels is before and not darkening:
         return state
     at, levels = heard_at(show, state.tick * TICK_SAMPLES), music.sound_levels(show, state)
@@ -174,8 +175,8 @@ _HANDLERS: Final[dict[type, Handler]] = {
     events.Go: lambda show, state, event, body: cues.go(show, state),
     events.Back: lambda show, state, event, body: cues.go(show, state, -1),
     events.GoTo: lambda show, state, event, body: cues.go_to(show, state, body.cue),
-    events.Hold: lambda show, state, event, body: cues.hold(state, body.value),
-    events.Blackout: lambda show, state, event, body: fades.blackout(show, state, body.value),
+    events.Hold: lambda show, state, event, body: cues.hold(show, state, body.value),
+    events.Blackout: lambda show, state, event, body: blackout.blackout(show, state, body.value),
     events.Store: lambda show, state, event, body: presets.store(show, state, body.preset),
     events.Recall: lambda show, state, event, body: presets.recall(show, state, body.preset, body.fade_s),
     events.Swap: lambda show, state, event, body: cast.swap(show, state, body.generator),

@@ -47,7 +47,7 @@ def _ask(show: Show, state: ShowState, index: int, kind: str, late_beats: float 
     """Return the state with a cue begun, or waiting for its beat; a cue that is asked for ends a hold."""
     if not 0 <= index < len(show.cue):
         return state
-    state, snap = hold(state, 0.0), show.cue[index].snap
+    state, snap = hold(show, state, 0.0), show.cue[index].snap
     if snap == "none":
         return _begin(show, state, index, kind, late_beats)
     number, late = _place(show, state, snap)
@@ -153,13 +153,19 @@ def _ended(run: Run, tick: int, beats: float) -> Run:
     return replace(run, tick=tick, beats=beats, fade_ticks=0.0, fade_beats=0.0, after_fades=False)
 
 
-def hold(state: ShowState, value: float) -> ShowState:
-    """Return the state with fades and follows held (1), going on (0), or the other of the two (-1)."""
+def hold(show: Show, state: ShowState, value: float) -> ShowState:
+    """Return the state with fades and follows held (1), going on (0), or the other of the two (-1).
+
+    A GO that waits for its beat does so from the end of the hold on.
+    """
     held = value >= 0.5 if value >= 0.0 else not state.held
     if held == state.held:
         return state
     run = replace(state.run, tick=state.tick - state.run.tick, beats=fades.beats_now(state) - state.run.beats)
-    return replace(fades.hold(state, held), held=held, run=run)
+    standby = state.standby
+    if standby is not None:
+        standby = replace(standby, number=_place(show, state, show.cue[standby.cue].snap)[0])
+    return replace(fades.hold(state, held), held=held, run=run, standby=standby)
 
 
 def upcoming(show: Show, state: ShowState) -> int:

@@ -1,4 +1,4 @@
-"""Fades: levels on their way, and the picture on its way to black."""
+"""Fades: levels on their way, in seconds or in beats."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from engine.core.curves import CURVES
 from engine.core.parameters import PARAMETERS
 from engine.core.records import replace
 from engine.core.show import Show
-from engine.core.state import HANDS, Dark, Fade, Mover, ShowState
+from engine.core.state import HANDS, Fade, Mover, ShowState
 from engine.core.transport import beat_at
-from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
+from engine.core.units import TICK_SAMPLES
 
 
 # A fade of four bars is to end on the bar, so it counts the transport's own beats and no seconds made of
@@ -19,15 +19,18 @@ from engine.core.units import TICK_SAMPLES, TICKS_PER_SECOND
 # beats were: a step of a beat or more between two control steps is a jump, and counts nothing.
 def beats_now(state: ShowState) -> float:
     """Return the beats played in all at the beginning of the present tick."""
-    moved = beat_at(state.transport, state.tick * TICK_SAMPLES) - state.beat
-    return state.beats + (moved if -1.0 < moved < 1.0 else 0.0)
+    return _counted(state, beat_at(state.transport, state.tick * TICK_SAMPLES))
 
 
 def count_beats(state: ShowState) -> ShowState:
     """Return the state with the beats counted up to the present tick; called at every control step."""
     beat = beat_at(state.transport, state.tick * TICK_SAMPLES)
+    return replace(state, beat=beat, beats=_counted(state, beat))
+
+
+def _counted(state: ShowState, beat: float) -> float:
     moved = beat - state.beat
-    return replace(state, beat=beat, beats=state.beats + (moved if -1.0 < moved < 1.0 else 0.0))
+    return state.beats + moved if -1.0 < moved < 1.0 else state.beats
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +108,3 @@ def hold(state: ShowState, held: bool) -> ShowState:
         for fade in state.fades
     )
     return replace(state, fades=tuple(turned))
-
-
-def blackout(show: Show, state: ShowState, value: float) -> ShowState:
-    """Return the state with the picture on its way to black (1), back (0), or the other of the two (-1)."""
-    target = min(max(value, 0.0), 1.0) if value >= 0.0 else float(state.dark.end < 0.5)
-    return replace(state, dark=Dark(darkness(show, state), target, state.tick))
-
-
-def darkening(show: Show, state: ShowState) -> bool:
-    """Tell whether a blackout has been on its way since the control step before."""
-    return state.tick - state.dark.tick < show.blackout.fade_s * TICKS_PER_SECOND + show.frame_ticks
-
-
-def darkness(show: Show, state: ShowState) -> float:
-    """Return how dark the blackout has made the picture: 0 not at all, 1 black."""
-    dark = state.dark
-    past, ticks = state.tick - dark.tick, show.blackout.fade_s * TICKS_PER_SECOND
-    if past >= ticks:
-        return dark.end
-    return dark.start + (dark.end - dark.start) * CURVES["s"](past / ticks)

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from engine.core import cast, fades, sight
+from engine.core import cast, sight
+from engine.core.blackout import darkness
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS, GENERATOR, INDEX, NETWORK, TRANSFORM
 from engine.core.records import replace
@@ -73,7 +74,7 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
     effects = list(levels[_EFFECT_SLICE])
     if state.strobe.since >= FLASH_TICKS:
         effects[_STROBE] = 0.0
-    effects[_BLACKOUT] = 1.0 - (1.0 - effects[_BLACKOUT]) * (1.0 - fades.darkness(show, state))
+    effects[_BLACKOUT] = 1.0 - (1.0 - effects[_BLACKOUT]) * (1.0 - darkness(show, state))
     return FrameJob(
         tick=state.tick,
         seed_a=mix64(show.seed, walk.index),

@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import Final
 
-from engine.core import fades
+from engine.core.blackout import darkness
 from engine.core.contract import heard_at
 from engine.core.events import NoteOff, NoteOn, Program
 from engine.core.jobs import SoundEvent, SoundKind
@@ -40,7 +40,7 @@ def sound_levels(show: Show, state: ShowState) -> tuple[float, ...]:
     levels = state.levels[_SOUND]
     if not show.blackout.sound:
         return levels
-    volume = levels[VOLUME] * (1.0 - fades.darkness(show, state))
+    volume = levels[VOLUME] * (1.0 - darkness(show, state))
     return (*levels[:VOLUME], volume, *levels[VOLUME + 1 :])
 
 

@@ -70,8 +70,8 @@ def entry(show: Show, preset: Preset) -> tuple[int | None, dict[str, Any]]:
             levels[parameter.name] = parameter.choices[int(level + 0.5)]
         elif index in moved or level != begins(show, index):
             levels[parameter.name] = round(level, _DECIMALS)
-    names = list(show.presets)
-    place = names.index(preset.name) if preset.name in names else None
+    of_show = list(show.presets)
+    place = of_show.index(preset.name) if preset.name in of_show else None
     return place, {"name": preset.name, "levels": levels}
 
 

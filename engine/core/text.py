@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from engine.core import fades
+from engine.core.blackout import darkness
 from engine.core.events import Line
 from engine.core.jobs import Caption, Write
 from engine.core.parameters import INDEX
@@ -32,7 +32,7 @@ def take(state: ShowState, body: Line) -> ShowState:
 def caption(show: Show, state: ShowState) -> Caption:
     """Return what is written over the picture of this state; blackout darkens it with the rest."""
     levels = state.levels
-    light = (1.0 - levels[INDEX["blackout"]]) * (1.0 - fades.darkness(show, state))
+    light = (1.0 - levels[INDEX["blackout"]]) * (1.0 - darkness(show, state))
     opacity = levels[INDEX["text.opacity"]] * light
     line = state.lines.line if opacity > 0.0 else ""
     place = levels[INDEX["text.x"]], levels[INDEX["text.y"]]

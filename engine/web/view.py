@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from engine.core import cues, fades, parameters
+from engine.core import cues, parameters
+from engine.core.blackout import darkness
 from engine.core.curves import CURVES
 from engine.core.parameters import PARAMETERS
 from engine.core.show import Show
@@ -107,7 +108,7 @@ def state(show: Show, now: ShowState, seen: Counters) -> dict[str, Any]:
         "cue": now.cue,
         "next": cues.upcoming(show, now),
         "held": now.held,
-        "dark": fades.darkness(show, now),
+        "dark": darkness(show, now),
         "fading": cues.fading(now),
         "beat": beat,
         "bpm": now.transport.bpm,

@@ -41,7 +41,8 @@ class Stage:
         from engine.core.state import initial
 
         routes = '[[route]]\nfrom = "/osc*"\nto = "hue"\n[[route]]\nfrom = "/midi/*"\nto = "psi"\n'
-        cues = "[[cue]]\nnumber = 1\nfade_s = 1\n[[cue]]\nnumber = 2\n"
+        cues = "[[cue]]\nnumber = 1\nfade_s = 1\nlevels = { psi = 1, hue = 9 }\n"
+        cues += '[[cue]]\nnumber = 2\nsnap = "bar"\nfollow_beats = 1\n[[cue]]\nnumber = 3\nblock = true\n'
         self._show = parse('title = "Fuzzed"\n' + routes + cues, "fuzzed")
         self._state = initial(self._show)
         self._close, self._open, self._receive = close, open_tick, receive

@@ -1,6 +1,6 @@
 """The whole state of a running show, frozen, and its digest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from engine.core.events import PhraseNote
@@ -156,10 +156,19 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Levels kept while playing, as (parameter, level) in the order of PARAMETERS."""
+    """Levels kept while playing, as (parameter, level) in the order of PARAMETERS.
+
+    `mark` stands for them in every digest of the state: 64 presets spelled out would take milliseconds.
+    """
 
     name: str
-    levels: tuple[tuple[int, float], ...]
+    levels: tuple[tuple[int, float], ...] = field(repr=False)
+    mark: str
+
+
+def preset(name: str, levels: tuple[tuple[int, float], ...]) -> Preset:
+    """Return levels kept under a name."""
+    return Preset(name, levels, blake2b(repr(levels).encode(), digest_size=16).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

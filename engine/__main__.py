@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SHOWS = Path(__file__).resolve().parents[1] / "shows"  # in the tree as where it is installed
 DEMO = SHOWS / "first_light.toml"
+CHECKPOINTS = (".pkl", ".pt", ".pth", ".safetensors")
 SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
 _ERROR = 1
 _BROKEN = 3  # the show ended by a fault of its own, or there is no screen yet: try again
@@ -417,6 +418,13 @@ def bench(arguments: argparse.Namespace) -> int:
         from engine import bench_generators
 
         return bench_generators.run(arguments.seconds, arguments.report)
+    if Path(arguments.show).suffix in CHECKPOINTS:
+        from engine import bench_import
+
+        try:
+            return bench_import.run(Path(arguments.show), arguments.seconds, arguments.report)
+        except ValueError as error:
+            raise Failure(str(error)) from None
     from engine.bench import run
 
     return run(Path(arguments.show), arguments.seconds, arguments.report)
@@ -659,8 +667,8 @@ def _parser() -> argparse.ArgumentParser:
     measure = command(bench)
     measure.add_argument(
         "show", nargs="?", default=str(DEMO),
-        help="a show file; `generators`, to time these and other engines; or `overhead`, to hold"
-        " frames against the bare network",
+        help="a show file; `generators`, to time these and other engines; `overhead`, to hold frames"
+        " against the bare network; or a checkpoint, to hold its import against a plain export",
     )  # fmt: skip
     measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")

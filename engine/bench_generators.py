@@ -63,14 +63,14 @@ def processor() -> str:
     return f"{facts.get('model name', platform.machine())}, {' '.join(flags) or 'no AVX2'}{vnni}"
 
 
-def measure(makes: Mapping[str, "Make"], runs: int) -> dict[str, tuple[float, float]]:
+def measure(makes: Mapping[str, "Make"], runs: int, warm: int = WARM) -> dict[str, tuple[float, float]]:
     """Return the median and the 99th percentile in ms of makers of pictures that take turns."""
     took: dict[str, list[float]] = {name: [] for name in makes}
-    for run in range(WARM + runs):
+    for run in range(warm + runs):
         for name, make in makes.items():
             begun = perf_counter()
             make()
-            if run >= WARM:
+            if run >= warm:
                 took[name].append(1000.0 * (perf_counter() - begun))
     return {name: (float(np.median(each)), float(np.percentile(each, 99))) for name, each in took.items()}
 

@@ -18,8 +18,10 @@ from models import manifest
 
 MINUTES = 20.0  # the longest that an import may take
 _PART = ".part"
-_SPARING = {  # of address space, which is limited; and what is freed (glibc: above 1 MB) goes back at once
-    "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+_SPARING = {  # of address space, which is limited
+    "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2",
+    # glibc: what is freed goes back at once, above 1 MB, and comes in large pages
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }  # fmt: skip
 
 

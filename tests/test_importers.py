@@ -105,6 +105,19 @@ def test_mapping_and_synthesis_are_those_of_the_published_code(case: str, folder
     assert CANARY not in os.environ
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith(("stylegan2", "rosinality"))])
+def test_what_an_import_is_measured_against_makes_the_same_picture(case: str, folder: Path) -> None:
+    golden = Golden(case)
+    network = importers.read(write(folder, golden, case))
+    assert network.grouped is not None
+    graph, feed = network.grouped(network.heights[0]), feed_of(golden, network)
+    kernels = {node.input[1] for node in onnx.load_from_string(graph.serialise()).graph.node
+               if node.op_type == "Conv"}  # fmt: skip
+    assert any(name.startswith("div") for name in kernels)  # of the style, not constants
+    ours = run(network.synthesis(network.heights[0]), feed)
+    assert np.abs(run(graph, feed).astype(int) - ours).max() <= 1
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_graphs_are_sound_and_pictures_fill_bytes(case: str, folder: Path) -> None:
     golden = Golden(case)

@@ -102,4 +102,6 @@ class Network:
     # 0.5 in both directions; the identity leaves it as it was trained.
     transform: bool = False
     layers: tuple[Layer, ...] = ()  # that can be bent, from the input on
+    # The synthesis of a rung as an export of the published code has it, where that is another; for `bench`.
+    grouped: Callable[[int], Graph] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)  # for the card and the dry run: numbers and words

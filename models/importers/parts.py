@@ -1,7 +1,8 @@
 """Pieces of graphs that several architectures share: layers, filters, bends and the tail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import pi, sqrt
 
 import numpy as np
@@ -21,6 +22,7 @@ ACTIVATIONS: dict[str, float] = {
     "linear": 1.0, "relu": ROOT_TWO, "lrelu": ROOT_TWO, "tanh": 1.0, "sigmoid": 1.0, "elu": 1.0, "selu": 1.0,
     "softplus": 1.0, "swish": ROOT_TWO,
 }  # fmt: skip
+PHASES = tuple((row, column) for row in range(2) for column in range(2))
 HOMOGENEOUS = ("linear", "relu", "lrelu")  # f(g x) = g f(x) for g > 0, so a gain can move to the front
 
 
@@ -149,6 +151,45 @@ def phases(taps: int, before: int, factor: int = 2) -> tuple[Floats, int]:
     for (phase, tap), place in places.items():
         chosen[phase, place - first, tap] = 1.0
     return chosen, first
+
+
+# The same of a learned kernel that is large: a convolution for each phase, and the pixels interleaved. What
+# ONNX calls ConvTranspose does it by one product and a sum of its overlaps, which takes longer, needs all the
+# products at once, and has no form in bytes.
+def interleaved(
+    graph: Graph,
+    x: Value,
+    name: str,
+    taps: Mapping[tuple[int, int], Fetch],
+    pads: Mapping[tuple[int, int], Sequence[int]],
+    bias: Value = "",
+) -> Value:
+    """Return the picture (1, outputs, 2 H, 2 W) whose even and odd rows and columns a convolution each gives.
+
+    `taps` are the kernels and `pads` the zeros at the top, left, bottom and right, by phase: (row, column).
+    """
+    found = []
+    for row, column in PHASES:
+        weight = graph.large(f"{name}.weight_{row}{column}", taps[row, column])
+        inputs = (weight, bias) if bias else (weight,)
+        found.append(graph.node("Conv", x, *inputs, pads=list(pads[row, column])))
+    return graph.node("DepthToSpace", graph.node("Concat", *found, axis=1), blocksize=2, mode="DCR")
+
+
+def convolve_apart(graph: Graph, x: Value, name: str, weight: Fetch, size: int) -> tuple[Value, int]:
+    """Return the transposed convolution of x (1, inputs, H, W) with stride two, and its surplus.
+
+    `weight` is (outputs, inputs, size, size), a correlation kernel turned over. The surplus are rows and
+    columns of zeros at the ends.
+    """
+    rows = (size + 1) // 2 - 1  # more than x has
+    before = [len(range(phase, size, 2)) - 1 for phase in range(2)]
+    taps = {
+        (row, column): partial(lambda r, c: weight()[:, :, r::2, c::2][:, :, ::-1, ::-1], row, column)
+        for row, column in PHASES
+    }
+    pads = {(row, column): [before[row], before[column], rows, rows] for row, column in PHASES}
+    return interleaved(graph, x, name, taps, pads), 2 * rows + 2 - size
 
 
 def separate(kernel: Floats) -> tuple[Floats, Floats] | None:

@@ -5,7 +5,7 @@ whose names of weights are those here. What an architecture decides is read off 
 what no shape tells (activations, clamping) off the attributes of the pickled modules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -104,6 +104,23 @@ class Synthesis:
         """Return the graph of one rung (see network.Synthesis)."""
         parts.check_rung(height, self.heights, bends, self.layers)
         graph = Graph("synthesis", half)
+        picture = self._picture(graph, height, partial(_convolve, plain=plain), bends)
+        if pixels:
+            parts.pixels(graph, picture, self.channels, height)
+        else:
+            graph.output(graph.to_float(picture), "image", "float32", 1, self.channels, height, height)
+        return graph
+
+    def grouped(self, height: int) -> Graph:
+        """Return the graph of one rung as an export of the published code has it, to be measured against."""
+        graph = Graph("grouped")
+        parts.pixels(graph, self._picture(graph, height, _convolve_grouped, ()), self.channels, height)
+        return graph
+
+    def _picture(
+        self, graph: Graph, height: int, convolve: Callable[..., Value], bends: tuple[str, ...]
+    ) -> Value:
+        """Write all from the constant to the picture, each convolution as `convolve` does."""
         ws = graph.input("ws", 1, self.num_ws, self.w_dim)
         x = graph.large("constant", lambda: self.constant()[None])
         picture, number = "", 0
@@ -112,7 +129,7 @@ class Synthesis:
                 break
             entered = x
             for convolution in block.convolutions:
-                x = _convolve(graph, x, _w(graph, ws, number), convolution, block.kernel, plain)
+                x = convolve(graph, x, _w(graph, ws, number), convolution, block.kernel)
                 number += 1
             if block.skip is not None:
                 x = graph.node("Add", _around(graph, entered, block, block.skip), x)
@@ -123,11 +140,7 @@ class Synthesis:
             if block.head is not None:
                 drawn = _draw(graph, x, _w(graph, ws, number), block.head)
                 picture = graph.node("Add", picture, drawn) if picture else drawn
-        if pixels:
-            parts.pixels(graph, picture, self.channels, height)
-        else:
-            graph.output(graph.to_float(picture), "image", "float32", 1, self.channels, height, height)
-        return graph
+        return picture
 
 
 def _w(graph: Graph, ws: Value, number: int) -> Value:
@@ -156,14 +169,17 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, 
         norm = graph.node("Reciprocal", norm)
     else:
         norm = graph.node("Div", graph.constant(early), norm)
-    fetch = partial(_laid_out, c, graph.kind == "float16")
+    fetch = partial(_even, c) if graph.kind == "float16" else c.weight
     x = graph.node("Mul", x, _plane(graph, style, c.inputs))
-    if c.up:
-        # Transposed convolution, then the filter: the padding of conv2d_resample.py, as one number a side.
-        x = graph.node("ConvTranspose", x, graph.large(f"{c.name}.weight", fetch), strides=[2, 2])
-        before = [c.size // 2 + (size + 1) // 2 - (c.size - 1) for size in kernel.shape]
-        after = [c.size // 2 + (size - 2) // 2 - (c.size - 2) for size in kernel.shape]
-        x = parts.depthwise(graph, x, 4.0 * kernel, c.outputs, [*before, *after])
+    if c.up and graph.kind == "float16":  # for a GPU
+        whole = graph.large(f"{c.name}.weight", lambda: fetch().transpose(1, 0, 2, 3))
+        x = graph.node("ConvTranspose", x, whole, strides=[2, 2])
+        x = parts.depthwise(graph, x, 4.0 * kernel, c.outputs, _pads(c, kernel))
+    elif c.up:
+        x, surplus = parts.convolve_apart(graph, x, c.name, fetch, c.size)
+        top, left, bottom, right = _pads(c, kernel)
+        pads = [top, left, bottom - surplus, right - surplus]
+        x = parts.depthwise(graph, x, 4.0 * kernel, c.outputs, pads)
     elif c.size == 3:
         x = parts.convolve(graph, x, c.name, fetch, (c.inputs, c.outputs), c.side, plain)
     else:
@@ -183,6 +199,39 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, 
     return _clamp(graph, x, None if c.clamp is None else c.clamp * c.gain)
 
 
+# Transposed convolution, then the filter: the padding of conv2d_resample.py, as one number a side.
+def _pads(c: Convolution, kernel: Floats) -> list[int]:
+    """Return the zeros around what an upsampling convolution gives, ahead of the filter (H, W)."""
+    before = [c.size // 2 + (size + 1) // 2 - (c.size - 1) for size in kernel.shape]
+    after = [c.size // 2 + (size - 2) // 2 - (c.size - 2) for size in kernel.shape]
+    return [*before, *after]
+
+
+# What torch.onnx makes of the published code: for each picture the kernels are scaled by the style, divided
+# by their norms, and convolved with in as many groups as there are pictures.
+def _convolve_grouped(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats) -> Value:
+    style = graph.node("Reshape", c.style.write(graph, w), graph.constant([1, -1, 1, 1], "int64"))
+    weight = graph.node("Mul", graph.weights(f"{c.name}.weight", c.weight), style)
+    squares = graph.node("Mul", weight, weight)
+    power = graph.node("ReduceSum", squares, graph.constant([1, 2, 3], "int64"), keepdims=1)
+    norm = graph.node("Sqrt", graph.node("Add", power, graph.constant(parts.TINY)))
+    weight = graph.node("Div", weight, norm)
+    if c.up:
+        weight = graph.node("Transpose", weight, perm=[1, 0, 2, 3])
+        x = graph.node("ConvTranspose", x, weight, strides=[2, 2])
+        filters = graph.constant(np.broadcast_to(4.0 * kernel, (c.outputs, 1, *kernel.shape)))
+        x = graph.node("Conv", x, filters, group=c.outputs, pads=_pads(c, kernel))
+    else:
+        x = graph.node("Conv", x, weight, pads=[c.size // 2] * 4)
+    if c.noise:
+        grain = graph.node("Mul", graph.input(c.noise, 1, 1, c.side, c.side), graph.constant(c.strength))
+        x = graph.node("Add", x, grain)
+    x = graph.node("Add", x, graph.weights(f"{c.name}.bias", lambda: c.bias()[:, None, None]))
+    x = parts.activate(graph, x, c.activation)
+    x = graph.node("Mul", x, graph.constant(ACTIVATIONS[c.activation] * c.gain))
+    return _clamp(graph, x, None if c.clamp is None else c.clamp * c.gain)
+
+
 def _factors(c: Convolution) -> Floats:
     """Return the factors (outputs,) that bring the weights of each output near one."""
     largest = np.abs(c.weight()).max((1, 2, 3))
@@ -190,10 +239,10 @@ def _factors(c: Convolution) -> Floats:
     return factors
 
 
-def _laid_out(c: Convolution, even: bool) -> Floats:
-    """Return the weights as the operator wants them; `even` ones are near one for each output."""
-    weight = c.weight() * _factors(c)[:, None, None, None] if even else c.weight()
-    return weight.transpose(1, 0, 2, 3) if c.up else weight
+def _even(c: Convolution) -> Floats:
+    """Return the weights, those of each output brought near one."""
+    even: Floats = c.weight() * _factors(c)[:, None, None, None]
+    return even
 
 
 def _plane(graph: Graph, row: Value, channels: int) -> Value:
@@ -274,6 +323,7 @@ def network(
         mapping=mapping.graph,
         mapped=True,
         synthesis=synthesis.graph,
+        grouped=synthesis.grouped,
         w_avg=None if w_avg is None else w_avg(),
         noises=synthesis.noises(),
         grain={name: partial(_four, fetch) for name, fetch in grain.items()},

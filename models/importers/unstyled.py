@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import numpy as np
 
+from models.importers import parts
 from models.importers.graph import Graph, Value
 from models.importers.parts import Floats
 from models.importers.weights import Fetch, Weights
@@ -61,19 +62,15 @@ def add_noise(graph: Graph, x: Value, noise: str, side: int, strength: float, fo
 def convolve_doubled(graph: Graph, x: Value, name: str, weight: Fetch, bias: Fetch) -> Value:
     """Return the 3 x 3 convolution of x (1, C, H, W) after its nearest upsampling by two."""
     falls = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)  # (phase, pixel, tap)
-    shift = graph.large(f"{name}.bias", bias)
 
     @cache
     def summed() -> Floats:
         found: Floats = np.einsum("pyr,qxc,oirc->pqoiyx", falls, falls, weight()).astype(np.float32)
         return found
 
-    found = []
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        phase = graph.large(f"{name}.weight_{row}{column}", partial(_phase, summed, row, column))
-        found.append(graph.node("Conv", x, phase, shift, pads=[1 - row, 1 - column, row, column]))
-    x = graph.node("Concat", *found, axis=1)
-    return graph.node("DepthToSpace", x, blocksize=2, mode="DCR")
+    taps = {phase: partial(_phase, summed, *phase) for phase in parts.PHASES}
+    pads = {(row, column): [1 - row, 1 - column, row, column] for row, column in parts.PHASES}
+    return parts.interleaved(graph, x, name, taps, pads, graph.large(f"{name}.bias", bias))
 
 
 def _phase(summed: Fetch, row: int, column: int) -> Floats:

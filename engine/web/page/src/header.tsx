@@ -5,6 +5,7 @@ import { clock } from "./numbers"
 export function Header() {
   const now = state.value
   const told = show.value?.show
+  const warnings = (now?.warnings.length ?? 0) + (now?.trouble ? 1 : 0)
   return (
     <header>
       <h1>{told?.title ?? "Chladni"}</h1>
@@ -24,9 +25,9 @@ export function Header() {
           <dt>late</dt>
           <dd>{now?.meters.late ?? "\u2013"}</dd>
         </div>
-        <div class={now?.warnings.length ? "bad" : ""}>
+        <div class={warnings ? "bad" : ""}>
           <dt>warnings</dt>
-          <dd>{now?.warnings.length ?? "\u2013"}</dd>
+          <dd>{now ? warnings : "\u2013"}</dd>
         </div>
         <div class={now?.recording.take ? "rec on" : "rec"}>
           <dt>{now?.recording.take ? "take" : "rec"}</dt>

@@ -1,8 +1,8 @@
-// The meters: what is late, how loud it is, what comes in, what is recorded.
-import { signal } from "@preact/signals"
-import { ask, show, state, viewing } from "./board"
-import { clock, plain } from "./numbers"
+// The meters: what is late, how loud it is, what comes in, what is wrong.
+import { show, state } from "./board"
+import { plain } from "./numbers"
 import { Bar } from "./patch"
+import { Recording } from "./recording"
 import { Roll } from "./roll"
 import type { State } from "./wire"
 
@@ -10,14 +10,15 @@ const FLOOR_DB = -60
 
 export function Monitor() {
   const now = state.value
+  const wrong = [...(now?.trouble?.split("\n") ?? []), ...(now?.warnings ?? [])].filter(Boolean)
   return (
     <div class="monitor">
-      {now && now.warnings.length > 0 && (
+      {wrong.length > 0 && (
         <section aria-label="Warnings">
           <h2>Warnings</h2>
           <ul class="warnings">
-            {now.warnings.map((warning) => (
-              <li key={warning}>{warning}</li>
+            {wrong.map((each, index) => (
+              <li key={index}>{each}</li>
             ))}
           </ul>
         </section>
@@ -130,61 +131,6 @@ function Inputs({ inputs }: { inputs: State["inputs"] }) {
           </li>
         ))}
       </ul>
-    </section>
-  )
-}
-
-const name = signal("")
-
-function Recording({ recording, render }: Pick<State, "recording" | "render">) {
-  const { take } = recording
-  const toggle = async () => {
-    if (await ask({ do: "take", on: !take, name: take?.name ?? name.value.trim() })) name.value = ""
-  }
-  return (
-    <section aria-label="Recording">
-      <h2>Recording</h2>
-      <p class="told">
-        {recording.path
-          ? `${recording.path}, ${clock(recording.seconds)}`
-          : "This performance is not recorded."}
-      </p>
-      <div class="row">
-        {take ? (
-          <span class="take">{`${take.name || "take"} ${clock(take.since_s)}`}</span>
-        ) : (
-          <input
-            type="text"
-            aria-label="Name of the take"
-            placeholder="Name of the take"
-            value={name}
-            onInput={({ currentTarget }) => (name.value = currentTarget.value)}
-          />
-        )}
-        <button
-          class={take ? "taking" : ""}
-          disabled={viewing}
-          aria-pressed={take !== null}
-          onClick={() => void toggle()}
-        >
-          Take
-        </button>
-        <button disabled={viewing} onClick={() => void ask({ do: "render", take: null })}>
-          Render
-        </button>
-      </div>
-      {render && (
-        <div
-          role="progressbar"
-          aria-label="Rendering"
-          aria-valuemin={0}
-          aria-valuemax={100}
-          aria-valuenow={Math.round(100 * render.share)}
-        >
-          <Bar share={render.share} />
-          <p class="told">{`${render.path}, ${Math.round(100 * render.share)} %`}</p>
-        </div>
-      )}
     </section>
   )
 }

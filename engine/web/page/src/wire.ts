@@ -85,9 +85,15 @@ export interface State {
     notes: [start_beat: number, length_beats: number, note: number, velocity: number, committed: number][]
   }
   generator: { playing: string; wanted: string; refused: string }
-  recording: { path: string | null; seconds: number; take: { name: string; since_s: number } | null }
+  recording: {
+    path: string | null
+    seconds: number
+    take: { name: string; since_s: number } | null
+    takes: string[]
+  }
   render: { path: string; share: number } | null
   warnings: string[]
+  trouble: string // what is wrong with the show file as it stands, one line an error
 }
 
 export interface Learned {

@@ -323,6 +323,53 @@ def test_go_begins_the_cue(page: Page) -> None:
     expect(page.get_by_role("button", name="Hold")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.jack
+def test_it_learns_a_knob(page: Page, stage: Stage) -> None:
+    if rtmidi is None or "JACK_DEFAULT_SERVER" not in os.environ:
+        pytest.skip("needs jackd and python-rtmidi")
+    knob = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Knobs")
+    knob.open_virtual_port("out")
+    try:
+        time.sleep(1.5)  # until the engine has found the port
+        view(page, "Levels")
+        fader(page, "mix.fine").click()
+        page.get_by_role("button", name="Learn").click()
+        for value in range(0, 128, 8):
+            knob.send_message([0xB0, 74, value])
+            time.sleep(0.03)
+        learning = page.get_by_role("status", name="Learn")
+        expect(learning).to_contain_text("/midi/1/cc/74")
+        learning.get_by_role("radio", name="exponential").check()
+        learning.get_by_role("button", name="Patch it").click()
+        expect(learning).to_be_hidden()
+        knob.send_message([0xB0, 74, 127])
+        expect(fader(page, "mix.fine")).to_have_attribute("aria-valuenow", "1")
+        expect(fader(page, "mix.fine")).to_contain_text("/midi/1/cc/74")
+    finally:
+        knob.close_port()
+        knob.delete()
+    text = stage.show.read_text()
+    assert re.search(r'from = "/midi/1/cc/74"\s+to = "mix.fine"\s+curve = "exponential"', text)
+
+
+def test_an_edited_route_is_in_the_file_with_its_comments(page: Page, stage: Stage) -> None:
+    view(page, "Patch")
+    page.get_by_role("button", name="/osc/1/fader1").click()
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_label("to", exact=True).fill("huw")
+    sheet.get_by_role("button", name="Save").click()
+    expect(sheet.get_by_role("alert")).to_contain_text("did you mean 'hue'?")
+    sheet.get_by_label("to", exact=True).fill("hue")
+    sheet.get_by_label("range", exact=True).fill("-90, 90")
+    sheet.get_by_role("button", name="Save").click()
+    expect(sheet).to_be_hidden()
+    expect(page.get_by_role("row", name="/osc/1/fader1")).to_contain_text("\u221290 to 90")
+    text = stage.show.read_text()
+    assert "range = [-90" in text
+    for comment in re.findall("#.*", SHOW):
+        assert comment in text
+
+
 def test_a_dead_server_costs_a_moment(page: Page, stage: Stage) -> None:
     stage.web_worker.send_signal(signal.SIGKILL)
     expect(page.get_by_role("alert").get_by_text("out of reach")).to_be_visible()
@@ -341,8 +388,8 @@ def test_a_dead_server_costs_a_moment(page: Page, stage: Stage) -> None:
 # What can be reached by Tab: of a group of radio buttons one, of tabs the one that is chosen.
 CONTROLS = """() => {
     const all = [...document.querySelectorAll('button, input, select, [tabindex="0"]')]
-    return all.filter((each) => !each.disabled && !each.closest('[inert]') && each.tabIndex >= 0
-        && each.getClientRects().length && (each.type !== 'radio' || each.checked))
+    return all.filter((each) => !each.disabled && !each.closest('[inert]') && each.getClientRects().length
+        && (each.tabIndex >= 0 || each.role !== 'tab') && (each.type !== 'radio' || each.checked))
         .map((each) => [each, each.closest('label') ?? each])
 }"""
 MARK = f"""() => ({CONTROLS})().map(([each, target], index) => {{

@@ -311,6 +311,19 @@ def test_the_performer_steps_aside_and_comes_back() -> None:
     assert PERFORMER in [key.source for key in states[305].keys]
 
 
+def test_a_sensor_that_always_sends_is_no_sign_of_a_player() -> None:
+    sensor = {"from": "/osc/distance*", "presence": False}
+    a_show = show(
+        performer={"file": "x.mid", "attract_s": 1.0},
+        sensor=[sensor],
+        route=[{"from": "/osc/*", "to": "psi"}],
+    )
+    for address, attracts in (("/osc/distance/2", True), ("/osc/mat", False)):
+        state = run(a_show, 20, {9: [("osc", ev.Control(address, 0.9))]})[-1]
+        assert attracting(a_show, state) is attracts
+        assert level(state, "psi") > 0.8
+
+
 def musical(**changes: object) -> Show:
     return show(musician="piano", tempo={"bpm": 120}, **changes)
 

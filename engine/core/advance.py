@@ -42,6 +42,13 @@ def attracting(show: Show, state: ShowState) -> bool:
     return state.live_tick == NEVER or silent >= show.performer.attract_s * TICKS_PER_SECOND
 
 
+def _is_live(show: Show, event: Event) -> bool:
+    """Tell whether somebody plays, as far as this event shows."""
+    if event.source in _NOBODY or isinstance(event.body, _CLOCKS):
+        return False
+    return not isinstance(event.body, events.Control) or patch.is_presence(show, event.body.address)
+
+
 def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     """Return the state after one event of the present tick.
 
@@ -50,7 +57,7 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     if event.source == PERFORMER:
         if not attracting(show, state):
             return state
-    elif event.source not in _NOBODY and not isinstance(event.body, _CLOCKS):
+    elif _is_live(show, event):
         if attracting(show, state):
             state = duet.let_go(show, state, PERFORMER, event.sample)
         state = replace(state, live_tick=state.tick)

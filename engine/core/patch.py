@@ -48,6 +48,12 @@ def is_patched(show: Show, address: str) -> bool:
     return _wires(show.listening, address) is not None
 
 
+def is_presence(show: Show, address: str) -> bool:
+    """Tell whether a value of the source is a sign of a player: of a sensor that always sends it is none."""
+    wires = _wires(show.listening, address)
+    return wires is None or not wires.sensors or show.sensor[wires.sensors[0]].presence
+
+
 def feed(show: Show, state: ShowState, address: str, value: float, source: str = "") -> ShowState:
     """Return the state after the source `address` has taken `value`, 0 to 1; what is no number is let go.
 

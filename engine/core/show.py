@@ -349,6 +349,7 @@ class Sensor(_Table):
     timeout_s: float | None = Field(None, gt=0, le=86_400, description="silent for so long, it goes to rest")
     rest: float = Field(0.0, ge=0, le=1, description="where it rests")
     rest_ms: float = Field(1000.0, ge=0, le=600_000, description="time constant on its way there")
+    presence: bool = Field(True, description="a value of it is a sign that somebody is there")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_sound import playing, server, until  # noqa: F401 (a fixture)
 
+from engine.clock import Clock
 from engine.core.advance import receive
 from engine.core.events import (
     Blackout,
@@ -31,6 +32,7 @@ from engine.io import controller_maps
 from engine.io.controller_maps import CC, NOTE_ON, MapError, load, with_default_routes
 from engine.io.controllers import ControllerTranslator, of_show
 from engine.io.lights import MAX_MESSAGES, Lights, lights
+from engine.io.midi_drivers import rtmidi
 from engine.io.midi_ports import MidiInputs, MidiOut
 
 GENERATORS = ("impressionism", "planets")
@@ -267,3 +269,17 @@ def test_a_controller_in_the_graph_is_heard_and_lit(server) -> None:  # noqa: F8
             until(lambda: surface.lamp(34) == 0 and surface.lamp(48) == 0)
         inputs.stop()
     assert NoteOff not in {type(body) for _, _, body in heard}
+
+
+@pytest.mark.jack
+def test_lamps_are_lit_through_the_system_s_midi_too(server) -> None:  # noqa: F811
+    """rtmidi's JACK side stands in for ALSA, which containers lack."""
+    hands, clock = Hands("xtouch_mini"), Clock()
+    out = MidiOut(None, clock, "nanoKONTROL2", rtmidi.API_UNIX_JACK)
+    lit = Lights([hands.map], [out], clock, hands.look, GENERATORS)
+    lit.start()
+    with Surface() as surface:
+        until(lambda: bytes((0x9A, 0, 2)) in surface.told)  # the next cue
+        assert surface.told[:10] == list(hands.map.setup)
+        lit.stop()
+        until(lambda: surface.told[-1][2] == 0)

@@ -3,13 +3,18 @@
 import asyncio
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import staged
 from pythonosc.osc_message import OscMessage
+from pythonosc.osc_packet import OscPacket
+from staged import first_light
 from test_sound import until
 
 from engine.core import presets
@@ -17,9 +22,11 @@ from engine.core.parameters import INDEX, PARAMETERS
 from engine.core.records import replace
 from engine.core.show import Show, parse
 from engine.core.state import ShowState, initial
-from engine.io import oscquery
+from engine.io import osc_bytes, oscquery
 from engine.io.commands import COMMANDS, command
 from engine.io.osc_feedback import told
+from engine.offline import verify
+from engine.recording import read
 from engine.workers import query
 from engine.workers.links import QueryLink, query_link
 from engine.workers.shared import SPAWN
@@ -233,3 +240,44 @@ def test_a_port_in_use_is_told_and_tried_again() -> None:
             with suppress(OSError):
                 process.kill()
             process.join()
+
+
+def free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_show_is_played_read_and_heard_over_osc(tmp_path: Path) -> None:
+    show = first_light(osc=f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
+    asked = {"query": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"}
+    show = show.model_copy(update={"osc": show.osc.model_copy(update=asked)})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hand:
+        hand.bind(("127.0.0.1", 0))
+        hand.settimeout(0.2)
+        heard: dict[str, list[Any]] = {}
+
+        def hears(address: str, *values: Any) -> bool:
+            with suppress(TimeoutError):
+                for timed in OscPacket(hand.recv(4096)).messages:
+                    heard[timed.message.address] = timed.message.params
+            return heard.get(address) == list(values)
+
+        with staged.playing(tmp_path, show, attended=True) as session:
+            assert session.osc
+            assert session.query
+            at = ("127.0.0.1", session.osc.port)
+            hand.sendto(osc_bytes.write("/chladni/subscribe", ()), at)
+            until(lambda: hears("/chladni/cue/present", -1.0, ""))
+            hand.sendto(osc_bytes.write("/chladni/goto", (3,)), at)
+            hand.sendto(osc_bytes.write("/chladni/blackout", (1,)), at)
+            hand.sendto(osc_bytes.write("/composition/layers/2/video/opacity", (0.25,)), at)
+            until(lambda: hears("/chladni/cue/present", 3.0, show.cue[2].name))
+            until(lambda: hears("/chladni/blackout", 1.0))
+            until(lambda: hears("/chladni/fader/text.opacity", 0.25))
+            port = int(until(lambda: session.query and session.query.board["port"], 20.0))
+            opacity = "/chladni/parameter/text.opacity?VALUE"
+            until(lambda: get(port, opacity) == (200, {"VALUE": [0.25]}))
+            assert get(port, "/chladni/cue/present?VALUE")[1]["VALUE"] == [3.0, show.cue[2].name]
+            assert not session.warnings
+    assert verify(read(tmp_path / "show.chladni")).differs_at is None

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from threading import Event as Signal
 from threading import Thread
 from typing import Final
 
 from engine.clock import Clock, monotonic_us
-from engine.core import presets
+from engine.core import cues, presets
 from engine.core.parameters import INDEX, PARAMETERS
-from engine.core.show import Show
+from engine.core.show import Listening, Show
 from engine.core.state import ShowState
 from engine.core.transport import beat_at
 from engine.core.units import TICK_SAMPLES
@@ -24,7 +25,19 @@ _LOOK_S: Final = 0.05
 # To a controller in one look: 320 a second, a third of what a MIDI cable carries. A grid is lit in 0.2 s.
 MAX_MESSAGES: Final = 16
 _BLINK_US: Final = 250_000.0  # on, then as long off
+_ROUNDING: Final = 1e-3  # of a fader of pads: a level that is set by a pad lights it
 _BEAT_SHARE: Final = 0.25  # of a beat that the lamp of a tap button is lit
+
+
+@dataclass(frozen=True)
+class _Now:
+    """What lamps show: the show at this moment, and what of it many of them ask for."""
+
+    show: Show
+    state: ShowState
+    generators: Sequence[str]
+    next_cue: int
+    presets: int
 
 
 def lights(
@@ -35,77 +48,76 @@ def lights(
     lit: bool = True,
 ) -> dict[Key, tuple[int, int]]:
     """Return channel, from 0, and value of each lamp and ring; `lit` says in which half blinking ones are."""
+    now = _Now(show, state, generators, cues.upcoming(show, state), len(presets.names(show, state)))
     told: dict[Key, tuple[int, int]] = {}
     for control in controller_map.control:
         light = control.light
         if light is None:
             continue
         kind = NOTE_ON if light.note or (control.note and not light.cc) else CC
-        lamps = light.note or light.cc or control.note or control.cc
         addresses = control.addresses(controller_map.name)
-        for place, number in enumerate(lamps):
-            lamp = _lamp(control, light, place, addresses, show, state, generators)
+        for place, number in enumerate(light.note or light.cc or control.note or control.cc):
+            lamp = _lamp(now, control, light, place, addresses)
             if lamp.blinks and not lit:
                 lamp = light.off
             told[kind, number] = (lamp.channel or controller_map.channel) - 1, lamp.value
     return told
 
 
-def _lamp(
-    control: Control,
-    light: Light,
-    place: int,
-    addresses: Sequence[str],
-    show: Show,
-    state: ShowState,
-    generators: Sequence[str],
-) -> Lamp:
+def _lamp(now: _Now, control: Control, light: Light, place: int, addresses: Sequence[str]) -> Lamp:
+    """Return how the lamp at a place of a control looks."""
     there, on = light.there or light.off, light.on or light.there or light.off
     match control.does:
         case None if control.columns:
             column, floor = control.fader_at(place)
-            return on if _level(show, state, addresses[column]) >= floor - 1e-3 else light.off
+            return on if _level(now, addresses[column]) >= floor - _ROUNDING else light.off
         case None if light.high:
-            share = _level(show, state, addresses[place])
-            return Lamp(value=light.low + round(share * (light.high - light.low)))
+            return Lamp(value=light.low + round(_level(now, addresses[place]) * (light.high - light.low)))
         case None:
-            return on if _level(show, state, addresses[place]) >= 0.5 else light.off
+            return on if _level(now, addresses[place]) >= 0.5 else light.off
         case "cue":
-            looks = {state.cue: on, state.cue + 1: light.next or there}
-            return looks.get(place, there) if place < len(show.cue) else light.off
+            looks = {now.next_cue: light.next or there, now.state.cue: on}
+            return looks.get(place, there) if place < len(now.show.cue) else light.off
         case "generator":
-            if place >= len(generators):
+            if place >= len(now.generators):
                 return light.off
-            looks_of = {state.cast.wanted: light.next or there, state.cast.playing: on}
-            return looks_of.get(generators[place], there)
+            cast = now.state.cast
+            looks_of = {cast.wanted: light.next or there, cast.playing: on}
+            return looks_of.get(now.generators[place], there)
         case "preset":
-            return there if place < len(presets.names(show, state)) else light.off
+            return there if place < now.presets else light.off
         case button:
-            return on if _IS_ON[button](show, state) else light.off
+            return on if _IS_ON[button](now) else light.off
 
 
-_IS_ON: Final[dict[str, Callable[[Show, ShowState], bool]]] = {
-    "go": lambda show, state: state.cue + 1 < len(show.cue),
-    "back": lambda show, state: state.cue > 0,
-    "hold": lambda show, state: state.held,
-    "blackout": lambda show, state: state.dark.end >= 0.5,
-    "release": lambda show, state: state.dark.end >= 0.5,
-    "tap": lambda show, state: beat_at(state.transport, state.tick * TICK_SAMPLES) % 1.0 < _BEAT_SHARE,
-    "start": lambda show, state: state.transport.running,
-    "stop": lambda show, state: not state.transport.running,
-    "continue": lambda show, state: state.transport.running,
+_IS_ON: Final[dict[str, Callable[[_Now], bool]]] = {
+    "go": lambda now: now.next_cue >= 0,
+    "back": lambda now: now.state.cue > 0,
+    "hold": lambda now: now.state.held,
+    "blackout": lambda now: now.state.dark.end >= 0.5,
+    "release": lambda now: now.state.dark.end >= 0.5,
+    "tap": lambda now: beat_at(now.state.transport, now.state.tick * TICK_SAMPLES) % 1.0 < _BEAT_SHARE,
+    "start": lambda now: now.state.transport.running,
+    "stop": lambda now: not now.state.transport.running,
+    "continue": lambda now: now.state.transport.running,
 }
 
 
-def _level(show: Show, state: ShowState, address: str) -> float:
+def _level(now: _Now, address: str) -> float:
     """Return where the parameter that a source moves is, 0 to 1 between the ends of the first route to it."""
-    for route in show.route:
-        if fnmatchcase(address, route.source):
-            parameter = PARAMETERS[INDEX[route.to]]
-            low, high = route.range or (parameter.minimum, parameter.maximum)
-            share = (state.levels[INDEX[route.to]] - low) / (high - low) if high != low else 0.0
-            return min(max(1.0 - share if route.invert else share, 0.0), 1.0)
-    return 0.0
+    number = _first_route(now.show.listening, address)
+    if number < 0:
+        return 0.0
+    route = now.show.route[number]
+    index = INDEX[route.to]
+    low, high = route.range or (PARAMETERS[index].minimum, PARAMETERS[index].maximum)
+    share = (now.state.levels[index] - low) / (high - low) if high != low else 0.0
+    return min(max(1.0 - share if route.invert else share, 0.0), 1.0)
+
+
+@lru_cache(maxsize=1024)
+def _first_route(listening: Listening, address: str) -> int:
+    return next((n for n, pattern in enumerate(listening.routes) if fnmatchcase(address, pattern)), -1)
 
 
 @dataclass(eq=False)

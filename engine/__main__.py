@@ -414,6 +414,12 @@ def bench(arguments: argparse.Namespace) -> int:
 
         show = _load_show(_show_file(arguments, DEMO))
         return bench_overhead.run(show, arguments.seconds, arguments.report)
+    if arguments.show == "web":
+        from engine import bench_web
+        from engine.io.performer import load
+
+        show, demo = _load_show(_show_file(arguments, DEMO)), load(DEMO.with_suffix(".chladni"))
+        return bench_web.run(show, demo, arguments.seconds, arguments.report)
     if arguments.show == "generators":
         from engine import bench_generators
 
@@ -667,8 +673,8 @@ def _parser() -> argparse.ArgumentParser:
     measure = command(bench)
     measure.add_argument(
         "show", nargs="?", default=str(DEMO),
-        help="a show file; `generators`, to time these and other engines; `overhead`, to hold frames"
-        " against the bare network; or a checkpoint, to hold its import against a plain export",
+        help="a show file; `generators`, to time these and other engines; `web`, to measure the page;"
+        " `overhead`, to hold frames against the bare network; or a checkpoint, to hold its import against a plain export",
     )  # fmt: skip
     measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")

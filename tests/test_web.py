@@ -552,7 +552,7 @@ def test_what_is_done_on_the_page_is_played_recorded_and_rendered(tmp_path: Path
             await page.next(lambda told: (told.get("render") or {}).get("share") == 1.0)
 
     with playing(tmp_path, first_light(), attended=True, page=config) as session:
-        await_it(lambda: session.desk and session.desk._link.board["port"], 20)
+        await_it(lambda: session.desk and session.desk.link.board["port"], 20)
         asyncio.run(asyncio.wait_for(perform(), 60))
         assert session.inbox.dropped == 0
     recording = read(tmp_path / "show.chladni")
@@ -584,7 +584,7 @@ def test_a_route_that_is_edited_on_the_page_is_played_and_written(tmp_path: Path
 
     show = file.load(path.read_text())
     with playing(tmp_path, show, attended=True, file=file, page=web.WebConfig("127.0.0.1", port)) as session:
-        await_it(lambda: session.desk and session.desk._link.board["port"], 20)
+        await_it(lambda: session.desk and session.desk.link.board["port"], 20)
         asyncio.run(asyncio.wait_for(edit(), 30))
         assert session.show.route[0].to == "psi"
     assert "# a comment" in path.read_text()
@@ -596,7 +596,7 @@ def test_while_no_page_is_open_nothing_is_told(tmp_path: Path) -> None:
     config = web.WebConfig("127.0.0.1", free_port())
     with playing(tmp_path, first_light(), page=config) as session:
         assert session.desk
-        link = session.desk._link
+        link = session.desk.link
         await_it(lambda: link.board["ready"], 20)
         time.sleep(0.5)
         assert (link.show.count, link.state.count, link.levels.count, session.desk._frame) == (0, 0, 0, 0)
@@ -606,7 +606,7 @@ def test_a_web_process_that_writes_nonsense_costs_nothing(tmp_path: Path) -> Non
     config = web.WebConfig("127.0.0.1", free_port())
     with playing(tmp_path, first_light(), page=config) as session:
         assert session.desk
-        link = session.desk._link
+        link = session.desk.link
         for data in (b"\xff", b"[]", b'["Go",1]', b'["NoSuch"]', b'{"x":1}'):
             assert link.events.push(monotonic_us(), data)
         link.events.push(monotonic_us(), b'["Control","/chladni/parameter/hue",12.0]')

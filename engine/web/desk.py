@@ -36,7 +36,7 @@ class Desk:
     """
 
     def __init__(self, link: WebLink) -> None:
-        self._link = link
+        self.link = link
         self._told: tuple[Show, tuple[Preset, ...]] | None = None
         self._revision = 0
         self._levels_us = self._state_us = self._seen_us = 0.0
@@ -68,12 +68,12 @@ class Desk:
 
     def seen(self, frame: Frame | None, held: int) -> None:
         """Copy the picture that is on the screen, if a page wants one."""
-        board, now_us = self._link.board, monotonic_us()
+        board, now_us = self.link.board, monotonic_us()
         wanted = now_us < board["look_until_us"] and now_us >= self._seen_us + board["look_every_us"]
         if frame is None or not wanted:
             return
         self._seen_us = now_us
-        store = self._link.frames
+        store = self.link.frames
         step = max(-(-frame.pixels.shape[0] // store.height), -(-frame.pixels.shape[1] // store.width))
         self._frame += 1
         board["held"] = held
@@ -84,19 +84,19 @@ class Desk:
     def run(self, session: "Session") -> None:
         """Tell and bring in until the session stops."""
         while not session.stop.is_set():
-            self._link.events.wait(self._pause_s())
+            self.link.events.wait(self._pause_s())
             self._bring_in(session)
-            if self._link.board["clients"]:
+            if self.link.board["clients"]:
                 self._tell(session)
 
     def _pause_s(self) -> float:
-        if not self._link.board["clients"]:
+        if not self.link.board["clients"]:
             return _IDLE_S
         next_us = min(self._levels_us + _LEVELS_US, self._state_us + _STATE_US)
         return max(next_us - monotonic_us(), 0.0) / 1e6
 
     def _bring_in(self, session: "Session") -> None:
-        for us, data in self._link.events.pop_all():
+        for us, data in self.link.events.pop_all():
             try:
                 body = decode(json.loads(data.rstrip(b"\0")))
             except (ValueError, RecursionError):  # a process gone wild: its mistakes stay its own
@@ -105,7 +105,7 @@ class Desk:
             session.inbox.put(session.clock.sample_at(us), SOURCE, body)
 
     def _tell(self, session: "Session") -> None:
-        link, state, now_us = self._link, session.state, monotonic_us()
+        link, state, now_us = self.link, session.state, monotonic_us()
         if self._told != (session.show, state.presets):
             self._tell_show(session.show, state)
         if now_us >= self._levels_us + _LEVELS_US:
@@ -124,7 +124,7 @@ class Desk:
             "presets": presets.names(show, state),
             "show": show.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
-        self._link.show.write(json.dumps(told, ensure_ascii=False).encode())
+        self.link.show.write(json.dumps(told, ensure_ascii=False).encode())
 
     def _counters(self, session: "Session") -> view.Counters:
         seen, sound, recorder = session.presentation, session.sound.board, session.recorder
@@ -146,10 +146,10 @@ class Desk:
     def serve(self, session: "Session") -> None:
         """Do what only this process can, and answer, until the session stops."""
         while not session.stop.is_set():
-            self._link.asked.wait(_IDLE_S)
-            for number, data in self._link.asked.pop_all():
+            self.link.asked.wait(_IDLE_S)
+            for number, data in self.link.asked.pop_all():
                 told = self._do(session, data)
-                self._link.answered.push(number, json.dumps(told).encode()[:ANSWER_BYTES])
+                self.link.answered.push(number, json.dumps(told).encode()[:ANSWER_BYTES])
 
     def _do(self, session: "Session", data: bytes) -> dict[str, Any]:
         try:
@@ -186,7 +186,7 @@ class Desk:
     def troubles(self) -> Iterable[str]:
         """Return what the web process has to say, for people."""
         said = self._film.says.pop_all() if self._film else []
-        return [unpack_text(record) for record in (*self._link.says.pop_all(), *said)]
+        return [unpack_text(record) for record in (*self.link.says.pop_all(), *said)]
 
     def close(self) -> None:
         """Give up the film that is being rendered."""

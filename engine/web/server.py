@@ -80,6 +80,7 @@ class Server:
         self._state: tuple[int, str] = (0, "")
         self._inputs: list[tuple[str, float]] = []
         self._levels: tuple[int, int, tuple[float, ...]] = (0, 0, ())
+        self._changes: dict[int, str] = {}  # up to these levels, by the count of those that a page has
         self._preview = Preview(link)
         self._asks_us: dict[Any, float] = {}  # when each connection asked for something last
         self.app = web.Application(middlewares=[self._guard], client_max_size=1024)
@@ -187,6 +188,7 @@ class Server:
         page = Page(request, self._role(request) or "view")
         await page.socket.prepare(request)
         self._pages.add(page)
+        page.wake.set()
         self._link.board["clients"] = len(self._pages)
         teller = asyncio.create_task(self._tell(page))
         try:
@@ -239,10 +241,13 @@ class Server:
             await send(page.replies.popleft())
         count, tick, levels = self._levels
         if page.levelled != count:
-            page.levelled = count
-            if changed := _changed(page.levels, levels):
-                page.levels = levels
-                await send(f'{{"type":"levels","tick":{tick},"levels":{json.dumps(changed)}}}')
+            if page.levelled not in self._changes:  # most pages know the same, and are told the same
+                changed = _changed(page.levels, levels)
+                text = f'{{"type":"levels","tick":{tick},"levels":{json.dumps(changed)}}}' if changed else ""
+                self._changes[page.levelled] = text
+            text, page.levelled, page.levels = self._changes[page.levelled], count, levels
+            if text:
+                await send(text)
         if page.stated != self._state[0]:
             page.stated = self._state[0]
             await send(self._state[1])
@@ -331,22 +336,27 @@ class Server:
 
     async def beat(self) -> None:
         """Take what the main process tells, once; wake the pages."""
-        link = self._link
+        link, before = self._link, self._news()
         self._take_show()
         if (read := link.state.count != self._state[0] and link.state.read()) and read[1]:
             self._state = (read[0], read[1].decode())
             self._inputs = [(address, value) for address, value, _ in json.loads(read[1])["inputs"]]
             self._learn()
         if (read := link.levels.count != self._levels[0] and link.levels.read()) and read[1]:
-            self._levels = (read[0], *view.unpack_levels(read[1]))
+            self._levels, self._changes = (read[0], *view.unpack_levels(read[1])), {}
         now_us = monotonic_us()
         self._answer(now_us)
         self._move_on(now_us / 1e6)
         if fps := max((page.fps for page in self._pages), default=0.0):
             self._preview.look(fps)
             self._preview.take()
-        for page in self._pages:
-            page.wake.set()
+        if self._news() != before:
+            for page in self._pages:
+                page.wake.set()
+
+    def _news(self) -> tuple[int, ...]:
+        """Return what differs once there is something to tell."""
+        return self._show[0], self._state[0], self._levels[0], self._preview.count
 
     def _move_on(self, now_s: float) -> None:
         """Move the parameters whose turn has come."""

@@ -674,7 +674,8 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "show", nargs="?", default=str(DEMO),
         help="a show file; `generators`, to time these and other engines; `web`, to measure the page;"
-        " `overhead`, to hold frames against the bare network; or a checkpoint, to hold its import against a plain export",
+        " `overhead`, to hold frames against the bare network; or a checkpoint, to hold its import against a"
+        " plain export",
     )  # fmt: skip
     measure.add_argument("--generator", help="whose overhead, in place of the demonstration's")
     measure.add_argument("--seconds", type=_positive, default=10.0, help="for each thing measured")

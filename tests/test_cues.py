@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.core import cues, presets, revision
@@ -350,6 +350,43 @@ def test_what_wins_is_what_the_show_declares(
     cues_ = [cue(1, autofollow_s=0.1), cue(2, levels={"psi": 0.4}), cue(3, levels={"psi": 0.2})]
     states = run(show(cue=cues_, precedence={named: wins}), 120, {0: first, 50: second})
     assert (level(states[-1], "psi"), mover(states[-1], "psi")) == (psi, by)
+
+
+KEEPS = {  # from whom who does not take: docs/show.md, What wins
+    "LTP": set(),
+    "performer": {("hands", "go"), ("hands", "follow")},
+    "cue": {("go", "hands"), ("follow", "hands")},
+    "hand": {("hands", "follow")},
+}
+MOVES = st.sampled_from([ev.Go(), ev.Back(), ev.GoTo(1), ev.GoTo(3), HAND, ev.Recall("p", 0.1), ev.Hold(-1)])
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(KEEPS)), st.dictionaries(st.integers(0, 200), MOVES, max_size=12))
+def test_nobody_takes_what_is_kept_in_any_order_of_moves(wins: str, happened: dict[int, ev.Body]) -> None:
+    cues_ = [cue(n, fade_s=0.1, levels={"psi": n / 4}) for n in (1, 2, 3)]
+    cues_[1]["autofollow_s"] = 0.1
+    preset = [{"name": "p", "levels": {"psi": 1.2}}]
+    states = run(show(cue=cues_, precedence={"psi": wins}, preset=preset), 260, happened)
+    kinds = [state.moved_by[INDEX["psi"]].kind for state in states]
+    assert not KEEPS[wins] & set(itertools.pairwise(kinds))
+    last = states[-1].moved_by[INDEX["psi"]]
+    if not states[-1].held and last.kind in ("go", "follow"):
+        assert level(states[-1], "psi") in (0.25, 0.5, 0.75, 0.7)
+    elif last.kind:
+        assert level(states[-1], "psi") in (0.9, 1.2) or states[-1].held
+
+
+@given(st.integers(0, 600), st.floats(40, 250), st.integers(1, 7), st.sampled_from(["beat", "bar"]))
+def test_a_go_begins_on_the_first_beat_or_bar_that_comes(at: int, bpm: float, bar: int, snap: str) -> None:
+    a_show = show(cue=[cue(1, snap=snap)], tempo={"bpm": bpm, "beats_per_bar": bar})
+    length = bar if snap == "bar" else 1
+    places = [tick * bpm / (60 * 240) / length for tick in range(at + 2600)]
+    assume(abs(places[at] % 1 * length - 0.05) > 1e-6)
+    due = next(n for n in range(at, len(places)) if (n == at and places[n] % 1 * length < 0.05)
+               or (n > at and int(places[n]) > int(places[at])))  # fmt: skip
+    states = run(a_show, due + 2, {at: ev.Go()})
+    assert abs(begun(states)[0][0] - due) <= 1  # a beat on the edge of a tick may round either way
 
 
 def test_under_htp_the_higher_is_seen_and_the_lower_is_kept() -> None:

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ NICE: Final = 12  # behind the generator, whose 10 is behind the rest
 _LOOK_S: Final = 0.05  # between two looks at what has changed: listeners are told twenty times a second
 _IDLE_S: Final = 0.2
 _RETRY_S: Final = 5.0
+_ANNOUNCED_US: Final = 10e6  # the longest that it may take until the network knows the name
 MAX_LISTENERS: Final = 16
 MAX_PATHS: Final = 512  # that one may listen to
 _MAX_MESSAGE: Final = 4096
@@ -46,6 +47,16 @@ def run(link: QueryLink, config: QueryConfig) -> None:
     asyncio.run(Query(link, config).serve())
 
 
+@dataclass(eq=False)
+class _Listener:
+    """Who listens, what it was told of each path, and below which paths it is yet to hear of a change."""
+
+    socket: "web.WebSocketResponse"
+    transport: asyncio.Transport | None
+    told: dict[str, bytes] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+
+
 class Query:
     """The tree of addresses as it is now, and those who listen."""
 
@@ -57,7 +68,7 @@ class Query:
         self._told: dict[str, list[Any]] = {}
         self._title = ""
         self._tree: oscquery.Node = {"FULL_PATH": "/", "ACCESS": oscquery.NO_VALUE, "CONTENTS": {}}
-        self._listeners: dict[web.WebSocketResponse, dict[str, bytes]] = {}  # what each was told, by path
+        self._listeners: set[_Listener] = set()
         self._port = 0
         self._mdns: Any = None
         self.app = web.Application(client_max_size=1024)
@@ -78,6 +89,7 @@ class Query:
             self._look()
             if not self._port and self._title and monotonic_us() - tried_us > _RETRY_S * 1e6:
                 tried_us = monotonic_us()
+                board["heartbeat_us"] = tried_us + _ANNOUNCED_US
                 await self._listen(runner)
                 board["ready"] = 1.0
             board["clients"] = len(self._listeners)
@@ -98,9 +110,7 @@ class Query:
             where = f"can't listen on {config.host}:{config.port} ({error.strerror or error})"
             self._link.says.push(pack_text(f"OSCQuery: {where}; name another under [osc] query"))
             return
-        server = site._server
-        assert isinstance(server, asyncio.Server)
-        self._port = server.sockets[0].getsockname()[1]
+        self._port = runner.addresses[0][1]
         self._link.board["port"] = self._port
         try:
             await self._announce()
@@ -144,13 +154,8 @@ class Query:
             show = Show.model_validate(said["show"])
             before, self._tree = self._tree, oscquery.tree(show, said["presets"], self._config.generators)
             self._title = show.title
-            for path in oscquery.changed(before, self._tree) if before["CONTENTS"] else ():
-                for listener in self._listeners:
-                    self._later(listener, json.dumps({"COMMAND": "PATH_CHANGED", "DATA": path}))
-
-    def _later(self, listener: "web.WebSocketResponse", text: str) -> None:
-        task = asyncio.ensure_future(listener.send_str(text))
-        task.add_done_callback(lambda done: done.exception())  # it may have gone
+            for listener in self._listeners:
+                listener.changed += oscquery.changed(before, self._tree)
 
     # A browser that was lured to another name for this machine (DNS rebinding) says that name, and a page
     # says where it comes from: neither is let in. Software that is no browser says an address and no origin.
@@ -181,40 +186,42 @@ class Query:
 
     async def _converse(self, request: "web.Request") -> "web.StreamResponse":
         """Take LISTEN and IGNORE of one listener until it goes."""
-        listener = self._web.WebSocketResponse(heartbeat=20.0, max_msg_size=_MAX_MESSAGE, compress=False)
         if len(self._listeners) >= MAX_LISTENERS:
             return self._web.Response(status=503)
-        await listener.prepare(request)
-        self._listeners[listener] = {}
+        channel = self._web.WebSocketResponse(heartbeat=20.0, max_msg_size=_MAX_MESSAGE, compress=False)
+        await channel.prepare(request)
+        listener = _Listener(channel, request.transport)
+        self._listeners.add(listener)
         try:
-            async for each in listener:
-                with suppress(ValueError, RecursionError):
+            async for each in channel:
+                with suppress(ValueError, TypeError, RecursionError):
                     self._take(listener, json.loads(each.data))
         finally:
-            self._listeners.pop(listener, None)
-        return listener
+            self._listeners.discard(listener)
+        return channel
 
-    def _take(self, listener: "web.WebSocketResponse", said: Any) -> None:
+    def _take(self, listener: _Listener, said: Any) -> None:
         match said:
             case {"COMMAND": "LISTEN", "DATA": str(path)}:
-                if len(self._listeners[listener]) < MAX_PATHS and oscquery.find(self._tree, path):
-                    self._listeners[listener].setdefault(path, b"")
+                if len(listener.told) < MAX_PATHS and oscquery.find(self._tree, path):
+                    listener.told.setdefault(path, b"")
             case {"COMMAND": "IGNORE", "DATA": str(path)}:
-                self._listeners[listener].pop(path, None)
+                listener.told.pop(path, None)
 
-    async def _tell(self, listener: "web.WebSocketResponse") -> None:
+    async def _tell(self, listener: _Listener) -> None:
         """Tell a listener what has changed; who does not take it misses some."""
-        transport = listener._req.transport if listener._req else None
-        if transport is None or transport.get_write_buffer_size() > _BUSY_BYTES:
+        if listener.transport is None or listener.transport.get_write_buffer_size() > _BUSY_BYTES:
             return
-        told = self._listeners[listener]
-        for path, before in list(told.items()):
-            node = oscquery.find(self._tree, path)
-            packet = oscquery.message(node, self._told) if node and "TYPE" in node else None
-            if packet and packet != before:
-                told[path] = packet
-                with suppress(ConnectionError, RuntimeError):
-                    await listener.send_bytes(packet)
+        with suppress(ConnectionError, RuntimeError):  # it is just going
+            for path in listener.changed:
+                await listener.socket.send_str(json.dumps({"COMMAND": "PATH_CHANGED", "DATA": path}))
+            listener.changed.clear()
+            for path, before in list(listener.told.items()):
+                node = oscquery.find(self._tree, path)
+                packet = oscquery.message(node, self._told) if node and "TYPE" in node else None
+                if packet and packet != before:
+                    await listener.socket.send_bytes(packet)
+                    listener.told[path] = packet
 
 
 def _host() -> str:

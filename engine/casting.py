@@ -122,9 +122,9 @@ class Casting:
             leaving = None
         loading = any(not other.worker.ready for other in self.players if other is not player)
         player.link.board["crowded"] = float(loading or leaving is not None)
-        if leaving is None:
+        if leaving is None and job.share < 1.0:
             job = replace(job, share=1.0)
-        else:
+        elif leaving is not None:
             leaving.link.board["crowded"] = 1.0
             gone = replace(job, share=1.0 - job.share)
             leaving.link.jobs.push(*pack_job(gone, frame, deadline_us))

@@ -46,6 +46,9 @@ class Inbox:
     def due(self, tick: int) -> list[Event]:
         """Return the events that enter the open tick `tick`, and log them."""
         start = tick * TICK_SAMPLES
+        none_waits = not self._waiting or self._waiting[0][0] >= start + TICK_SAMPLES
+        if none_waits and self._woken_by is None and self._arrived.empty():
+            return []
         for sample, source, body in self._arrivals_now():
             if sample > start + _MAX_AHEAD or len(self._waiting) >= MAX_WAITING:
                 self.dropped += 1

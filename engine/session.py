@@ -17,7 +17,7 @@ from engine import hud, library, priority
 from engine.casting import Casting
 from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast, presets
-from engine.core.advance import attracting, close, next_due, open_tick, receive
+from engine.core.advance import attracting, close, idle, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at
 from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise, Store
 from engine.core.jobs import SoundEvent, SoundKind
@@ -76,6 +76,7 @@ _TOLD_S, _TOLD_SELDOM_S = 0.05, 0.25
 _TEMPO = INDEX["tempo"]
 _CURTAIN_S = 10.0  # the show begins without the parts that are not ready by then
 _SOUND_S = 2.0
+_ENDLESS = 1 << 62  # ticks
 _COUNT_IN_US = 30_000.0  # for the threads to be up when the first note is due
 _AHEAD_TICKS = 60  # the performer's events wait in the inbox: two frames at the slowest rate are 40 ticks
 
@@ -393,8 +394,8 @@ class Session:
             self.clock.follow()
             if not self.stage.replay:
                 self._perform(state)
-            now = self.clock.now()
-            while True:
+            present = self.clock.now() // TICK_SAMPLES
+            while state.tick < end_tick:
                 for event in self.source.due(state.tick):
                     state = receive(show, state, event)
                     if self.desk:
@@ -407,8 +408,13 @@ class Session:
                         note = isinstance(event.body, NoteOn)
                         self.presentation.inputs.append((event.tick, event.sample, note))
                 self._dispatch(state)
-                if (state.tick + 1) * TICK_SAMPLES > now:
+                if state.tick >= present:
                     break
+                waiting = self.source.next_sample()
+                until = present if waiting is None else min(present, waiting // TICK_SAMPLES)
+                if (later := idle(show, state, min(until, end_tick))) is not state:
+                    self._last = self.state = state = later
+                    continue
                 state = close(show, state)
                 self._dispatch(state)
                 self._after_tick(state)
@@ -416,9 +422,8 @@ class Session:
                 self.revisions += show is not self.show
                 self.show, self.state = show, state
                 self._sent_sounds = self._sent_heard = self._sent_writes = 0
-                if end_tick is not None and state.tick >= end_tick:
-                    self.stop.set()
-                    break
+            else:
+                self.stop.set()
             wake = next_due(show, state) * TICK_SAMPLES
             wake = min(wake, self.source.next_sample() or wake)
             self.source.wait((wake - self.clock.now()) / SAMPLE_RATE)
@@ -430,10 +435,10 @@ class Session:
         if isinstance(body, Refuse):
             self.osc_out.tell("/chladni/generator/refused", (body.generator, body.reason))
 
-    def _end_tick(self) -> int | None:
+    def _end_tick(self) -> int:
         if self.stage.seconds is not None:
             return round(self.stage.seconds * TICKS_PER_SECOND)
-        return self.stage.replay.end_tick if self.stage.replay else None
+        return self.stage.replay.end_tick if self.stage.replay else _ENDLESS
 
     def _perform(self, state: ShowState) -> None:
         """Let the recorded performer play while nobody else does; it begins anew each time it comes back."""
@@ -449,7 +454,9 @@ class Session:
             self.inbox.put(sample, PERFORMER, body)
 
     def _dispatch(self, state: ShowState) -> None:
-        """Hand the jobs that the state has gained to the sound and the musician."""
+        """Hand the jobs that the state has gained to the sound, the musician and the poet."""
+        if not (state.sounds or state.heard or state.writes):
+            return
         for event in state.sounds[self._sent_sounds :]:
             self.sound.events.push(*pack_sound(event, self.clock.us_at(event.sample)))
             if event.kind <= SoundKind.NOTE_OFF:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import events as ev
-from engine.core.advance import advance, attracting, close, open_tick, receive
+from engine.core.advance import advance, attracting, close, idle, open_tick, receive
 from engine.core.cast import upcoming
 from engine.core.curves import CURVES
 from engine.core.events import Event
@@ -335,7 +335,15 @@ BUSY = musical(
         {"from": "/notes/*", "to": "hue", "mode": "add"},
         {"from": "/beat", "to": "bloom", "curve": "s"},
         {"from": "/y", "to": "morph.x"},
+        {"from": "/modulator/*", "to": "contrast", "mode": "add", "smooth": "one-euro"},
     ],
+    modulator=[
+        {"name": "a", "kind": "lfo"},
+        {"name": "b", "kind": "random walk", "seconds": 0.1},
+        {"name": "c", "kind": "adsr"},
+        {"name": "d", "kind": "follower", "from": "/x"},
+    ],
+    sensor=[{"from": "/x", "calibrate": True, "median": 3, "timeout_s": 0.3, "rest": 0.5, "rest_ms": 100}],
     cue=[
         {"number": 1, "fade_s": 0.3, "follow_s": 0.2, "levels": {"psi": 0.2, "class": 1.5}},
         {"number": 2.5, "fade_beats": 0.5, "autofollow_beats": 1, "levels": {"hue": 30}, "snap": "beat"},
@@ -400,6 +408,30 @@ def test_rolled_back_and_played_again_it_reaches_the_same_bits(
             sequence += 1
         state = close(a_show, state)
         assert state.digest() == after[tick][1].digest()
+
+
+@settings(max_examples=50, deadline=None)
+@given(HAPPENED)
+def test_empty_ticks_counted_together_reach_the_same_bits(
+    happened: dict[int, list[tuple[str, ev.Body]]],
+) -> None:
+    after = played(BUSY, 320, happened)
+    a_show, state, sequence, closed = BUSY, initial(BUSY), 0, 0
+    while state.tick < 320:
+        tick = state.tick
+        for source, body in happened.pop(tick, []):
+            state = receive(a_show, state, Event(tick, 0, source, sequence, body))
+            sequence += 1
+        later = idle(a_show, state, min([320, *(event for event in happened if event > tick)]))
+        if later is not state:
+            state = later
+        else:
+            state = close(a_show, state)
+            closed += 1
+            assert state.digest() == after[tick][1].digest()
+            a_show, state = revised(a_show, open_tick(state))
+    if not sequence:
+        assert closed == 320 / BUSY.frame_ticks, "nothing but the control steps"
 
 
 def test_the_digest_sees_one_bit() -> None:

@@ -139,6 +139,16 @@ def wait(show: Show, state: ShowState) -> ShowState:
     return _ask(show, state, index, FOLLOW, over if run.in_beats else 0.0)
 
 
+def next_due(state: ShowState) -> int | None:
+    """Return the first tick in which a cue might go, or end its fades, by itself; None: none does."""
+    run = state.run
+    if state.held or (state.standby is None and run.follow is None):
+        return None
+    if state.standby is not None or run.in_beats or (run.after_fades and run.fade_beats):
+        return state.tick  # a beat comes when it is played
+    return run.tick + int(run.fade_ticks if run.after_fades else run.follow or 0.0)
+
+
 def _snap(show: Show, state: ShowState, standby: Standby) -> ShowState:
     """Return the state with the cue begun that waits, if its beat or bar has come."""
     number, late = _place(show, state, show.cue[standby.cue].snap)

@@ -1,5 +1,6 @@
 """The latent walk and the picture's other motions: from levels to what the generator is to draw."""
 
+from functools import lru_cache
 from typing import Final
 
 from engine.core import cast, sight
@@ -65,12 +66,6 @@ def _flash(show: Show, state: ShowState) -> Strobe:
 def frame_job(show: Show, state: ShowState) -> FrameJob:
     """Return the picture of this state."""
     levels, walk = state.levels, state.walk
-    position = levels[INDEX["class"]]
-    lower = int(position)
-    label = [0.0] * CLASSES
-    label[lower] = 1.0 - (position - lower)
-    if position > lower:
-        label[lower + 1] = position - lower
     effects = list(levels[_EFFECT_SLICE])
     if state.strobe.since >= FLASH_TICKS:
         effects[_STROBE] = 0.0
@@ -85,7 +80,7 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
         psi=levels[INDEX["psi"]],
         noise=levels[INDEX["noise"]],
         noise_seed=mix64(show.seed, _STREAM_NOISE + walk.noise_index),
-        label=tuple(label),
+        label=_label(levels[INDEX["class"]]),
         directions=levels[_DIRECTION_SLICE],
         effects=tuple(effects),
         transform=levels[_TRANSFORM_SLICE],
@@ -95,3 +90,14 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
         picture=levels[INDEX["picture"]],
         z=sight.z_seen(state),
     )
+
+
+@lru_cache(maxsize=16)
+def _label(position: float) -> tuple[float, ...]:
+    """Return the soft one-hot of a place between two classes."""
+    lower = int(position)
+    label = [0.0] * CLASSES
+    label[lower] = 1.0 - (position - lower)
+    if position > lower:
+        label[lower + 1] = position - lower
+    return tuple(label)

@@ -8,13 +8,13 @@ from engine.core.contract import heard_at
 from engine.core.events import NoteOff, NoteOn, Program
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INDEX, INSTRUMENTS, SOUND
-from engine.core.patch import feed, is_patched
+from engine.core.patch import feed
 from engine.core.records import replace
 from engine.core.show import Show
 from engine.core.state import MUSICIAN, Hand, Key, Lane, ShowState
 
 VOLUME: Final = [parameter.name for parameter in SOUND].index("sound.volume")
-_SOUND: Final = slice(INDEX[SOUND[0].name], INDEX[SOUND[0].name] + len(SOUND))
+SOUND_LEVELS: Final = slice(INDEX[SOUND[0].name], INDEX[SOUND[0].name] + len(SOUND))
 LANES: Final = 64  # more channels than that share the last lane
 KEYS: Final = 128  # sounding at once; the oldest is let go for one more
 GM_DRUM_CHANNEL: Final = 10  # General MIDI level 1
@@ -24,6 +24,11 @@ _DENSITY_S: Final = 2.0  # over which notes are counted
 _FAINTEST: Final = 0.01  # a density below that is none
 _WIDEST: Final = 24.0  # semitones of a leap at which a source of intervals is 0 or 1; 0.5 is no leap
 _WHO: Final = ("performer", "musician")
+_SOURCES: Final = {  # that a note feeds
+    who: tuple(f"/{who}/{what}" for what in ("velocity", "pitch", "interval", "gate"))
+    for who in (*_WHO, "notes")
+}
+_DENSITIES: Final = tuple(f"/{who}/density" for who in (*_WHO, "notes"))
 _FAMILIES: Final = (  # General MIDI: piano, mallets, organ, guitar, bass, strings, ensemble, brass, ...
     "piano", "pluck", "pad", "pluck", "bass", "pad", "pad", "pad",
     "pad", "pad", "pluck", "pad", "pad", "pluck", "pluck", "pad",
@@ -37,7 +42,7 @@ def sound(state: ShowState, *sounds: SoundEvent) -> ShowState:
 
 def sound_levels(show: Show, state: ShowState) -> tuple[float, ...]:
     """Return the levels of SOUND as they are to be heard: a blackout may take the sound with it."""
-    levels = state.levels[_SOUND]
+    levels = state.levels[SOUND_LEVELS]
     if not show.blackout.sound:
         return levels
     volume = levels[VOLUME] * (1.0 - darkness(show, state))
@@ -96,15 +101,15 @@ def note_on(show: Show, state: ShowState, source: str, body: NoteOn, sample: int
     who = int(source == MUSICIAN)
     before = state.hands[who]
     leap = body.note - before.note if before.note >= 0 else 0
-    for group in ("notes", _WHO[who]):
-        state = feed(show, state, f"/{group}/velocity", body.velocity)
-        state = feed(show, state, f"/{group}/pitch", body.note / 127.0)
-        state = feed(show, state, f"/{group}/interval", min(max(0.5 + 0.5 * leap / _WIDEST, 0.0), 1.0))
-        state = feed(show, state, f"/{group}/gate", 1.0)
+    interval = min(max(0.5 + 0.5 * leap / _WIDEST, 0.0), 1.0)
+    for sources in (_SOURCES["notes"], _SOURCES[_WHO[who]]):
+        for address, value in zip(sources, (body.velocity, body.note / 127.0, interval, 1.0), strict=True):
+            state = feed(show, state, address, value)
     if instrument != DRUMS:
         low = before.low + 0.25 * (body.note - before.low)
-        before = replace(before, note=body.note, low=min(low, float(body.note)))
-    state = _with_hand(state, who, replace(before, density=before.density + 1.0 / _DENSITY_S))
+        before = Hand(body.note, before.density, min(low, float(body.note)))
+    hand = Hand(before.note, before.density + 1.0 / _DENSITY_S, before.low)
+    state = replace(state, hands=(hand, state.hands[1]) if who == 0 else (state.hands[0], hand))
     return feed(show, state, f"/notes/{INSTRUMENTS[instrument]}", body.velocity)
 
 
@@ -146,11 +151,6 @@ def _settle(show: Show, state: ShowState, gone: list[Key]) -> ShowState:
     return state
 
 
-def _with_hand(state: ShowState, who: int, hand: Hand) -> ShowState:
-    hands = (hand, state.hands[1]) if who == 0 else (state.hands[0], hand)
-    return replace(state, hands=hands)
-
-
 # Notes a second, without a list of notes: each adds its share to a level that leaks away, by the implicit
 # Euler step of y' = -y / tau. A steady n notes a second settle at n.
 def thin(show: Show, state: ShowState) -> ShowState:
@@ -161,13 +161,12 @@ def thin(show: Show, state: ShowState) -> ShowState:
     performer, musician = (_thinned(hand, kept) for hand in state.hands)
     state = replace(state, hands=(performer, musician))
     densities = (performer.density, musician.density, performer.density + musician.density)
-    for who, density in zip((*_WHO, "notes"), densities, strict=True):
-        if is_patched(show, f"/{who}/density"):
-            state = feed(show, state, f"/{who}/density", density / DENSEST)
+    for address, density in zip(_DENSITIES, densities, strict=True):
+        state = feed(show, state, address, density / DENSEST)
     return state
 
 
 def _thinned(hand: Hand, kept: float) -> Hand:
     if not hand.density:
         return hand
-    return replace(hand, density=hand.density * kept if hand.density > _FAINTEST else 0.0)
+    return Hand(hand.note, hand.density * kept if hand.density > _FAINTEST else 0.0, hand.low)

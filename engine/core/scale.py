@@ -3,7 +3,6 @@
 from typing import Final
 
 from engine.core.parameters import INDEX, KEYS, SCALES
-from engine.core.records import replace
 from engine.core.state import ShowState, Tonality
 
 PITCH_CLASSES: Final = 12
@@ -31,34 +30,27 @@ _FITS: Final = (
     (0.6553, -0.2862, -0.0006, -0.2634, 0.2051, 0.1388, -0.2200, 0.3902, -0.2497, 0.0406, -0.2725, -0.1377),
     (0.6551, -0.2572, -0.0473, 0.4176, -0.2772, -0.0448, -0.2922, 0.2602, 0.0677, -0.2547, -0.0923, -0.1348),
 )  # fmt: skip
+_FIT_OF: Final = tuple(  # of each pitch class, to the 24 keys: the majors from C on, then the minors
+    tuple(profile[(played - key) % PITCH_CLASSES] for profile in _FITS for key in range(PITCH_CLASSES))
+    for played in range(PITCH_CLASSES)
+)
 
 
 # The key is found as Krumhansl and Schmuckler do: by correlating how often each pitch class was played of
 # late with the profiles of all 24 keys. The divisor of the correlation is the same for every key, and a
-# profile without its mean needs none taken from the notes, so that a sum of products orders the keys.
+# profile without its mean needs none taken from the notes, so that a sum of products orders the keys. The sum
+# is linear in the notes: each adds its own row of it, and all that was there before counts a little less.
 def heard(tonality: Tonality, note: int) -> Tonality:
     """Return the tonality after one more note was played."""
+    played = note % PITCH_CLASSES
     weights = [weight * _FORGET for weight in tonality.pitch_classes]
-    weights[note % PITCH_CLASSES] += 1.0
-    fits = [_fit(weights, key, profile) for profile in _FITS for key in range(PITCH_CLASSES)]
-    best = max(range(len(fits)), key=fits.__getitem__)
+    weights[played] += 1.0
+    fits = tuple([fit * _FORGET + more for fit, more in zip(tonality.fits, _FIT_OF[played], strict=True)])
+    best = fits.index(max(fits))
     present = tonality.tonic + PITCH_CLASSES * tonality.minor
     if fits[best] <= fits[present] * _KEEP:
         best = present
-    return replace(
-        tonality,
-        pitch_classes=tuple(weights),
-        tonic=best % PITCH_CLASSES,
-        minor=best >= PITCH_CLASSES,
-    )
-
-
-def _fit(weights: list[float], key: int, profile: tuple[float, ...]) -> float:
-    """Return the sum of products, added in order: `sum` rounds otherwise from Python 3.12 on."""
-    total = 0.0
-    for step, fit in enumerate(profile):
-        total += weights[(key + step) % PITCH_CLASSES] * fit
-    return total
+    return Tonality(tuple(weights), fits, best % PITCH_CLASSES, best >= PITCH_CLASSES)
 
 
 def tonic(state: ShowState) -> int:

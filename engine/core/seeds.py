@@ -1,10 +1,12 @@
 """Random numbers as a function of a seed: the same show, the same numbers."""
 
+from functools import lru_cache
 from typing import Final
 
 _MASK: Final = (1 << 64) - 1
 
 
+@lru_cache(maxsize=256)  # a walk asks for the same few, frame after frame
 def mix64(seed: int, index: int) -> int:
     """Return a well-mixed 64-bit seed (SplitMix64, Steele, Lea and Flood 2014)."""
     x = (seed + (index + 1) * 0x9E3779B97F4A7C15) & _MASK

@@ -253,9 +253,13 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class Tonality:
-    """How much of each pitch class the performer has played of late, C first, and the key that fits it."""
+    """How much of each pitch class the performer has played of late, C first, and the key that fits it.
+
+    `fits` is how well each key does: the majors from C on, then the minors.
+    """
 
     pitch_classes: tuple[float, ...] = (0.0,) * 12
+    fits: tuple[float, ...] = (0.0,) * 24
     tonic: int = 0
     minor: bool = False
 

@@ -192,4 +192,3 @@ class Desk:
         """Give up the film that is being rendered."""
         if self._film:
             self._film.stop()
-

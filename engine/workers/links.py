@@ -1,5 +1,6 @@
 """What each worker is joined to: its rings, its board, and the layout of their records."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,9 +21,9 @@ MIDI_IN = "qiii64s"
 MIDI_BYTES, MIDI_PORT_OPENED, MIDI_PORT_LOST = 0, 1, 2
 # show sample at which the bytes are due, number of the port, length, data
 MIDI_OUT = "qii16s"
-# tick, frame, deadline_us, seeds a and b, style seed, noise seed, numbers of classes and of z, the floats
+# tick, frame, deadline_us, seeds a and b, style seed, noise seed, numbers of classes and of z, the floats, z
 _VECTORS = (MAX_CLASSES, DIRECTIONS, len(EFFECTS), len(TRANSFORM), BENDS * len(BEND), NETWORKS)
-FRAME_JOB = f"qqdQQQQii{1 + 3 + 2 + 1 + 1 + sum(_VECTORS) + MAX_Z}d"
+FRAME_JOB = f"qqdQQQQii{1 + 3 + 2 + 1 + 1 + sum(_VECTORS)}d{8 * MAX_Z}s"
 # kind, then for a note: sample, note, velocity, whether on the drums; for what is asked: the fields of Ask
 HEARD = "iqid?qqqddddiiidd12d"
 HEARD_NOTE_ON, HEARD_NOTE_OFF, HEARD_ASK = 0, 1, 2
@@ -344,23 +345,23 @@ class PlayedReader:
 def pack_job(job: FrameJob, frame: int, deadline_us: float) -> tuple[Any, ...]:
     """Return the record of FRAME_JOB."""
     label = (*job.label, *([0.0] * (MAX_CLASSES - len(job.label))))
-    z = (*job.z, *([0.0] * (MAX_Z - len(job.z))))
+    z = struct.pack(f"<{len(job.z)}d", *job.z)  # mostly none: bytes are padded in no time, 512 floats are not
     return (
         job.tick, frame, deadline_us, job.seed_a, job.seed_b, job.style_seed, job.noise_seed,
         len(job.label), len(job.z), job.blend, *job.mix, job.psi, job.noise, job.share, job.picture,
-        *label, *job.directions, *job.effects, *job.transform, *job.bends, *job.networks, *z,
+        *label, *job.directions, *job.effects, *job.transform, *job.bends, *job.networks, z,
     )  # fmt: skip
 
 
 def unpack_job(record: Sequence[Any]) -> tuple[FrameJob, int, float]:
     """Return the frame job of a record, its frame number and its deadline in monotonic microseconds."""
-    tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, dimensions, *values = record
+    tick, frame, deadline_us, seed_a, seed_b, style_seed, noise_seed, classes, dimensions, *values, z = record
     blend, coarse, middle, fine, psi, noise, share, picture = values[:8]
     rest = iter(values[8:])
     label, directions, effects, transform, bends, networks = (tuple(islice(rest, n)) for n in _VECTORS)
     job = FrameJob(
         tick, seed_a, seed_b, blend, style_seed, (coarse, middle, fine), psi, noise, noise_seed,
         label[:classes], directions, effects, transform, bends, networks, share,
-        picture, tuple(islice(rest, dimensions)),
+        picture, struct.unpack_from(f"<{dimensions}d", z),
     )  # fmt: skip
     return job, frame, deadline_us

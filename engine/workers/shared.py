@@ -180,7 +180,7 @@ class Board(_Shared):
         last = len(self._index)
         for _ in range(1000):
             before = self._cells[last]
-            values = tuple(self._cells[self._index[name]] for name in names)
+            values = tuple([self._cells[self._index[name]] for name in names])
             if before % 2.0 == 0.0 and self._cells[last] == before:
                 return values
         return values  # the writer died half way: half new is better than nothing

@@ -1,11 +1,15 @@
 """Controller maps: what their files say, what knobs and pads do, and the lamps of one in a JACK graph."""
 
+import json
 import tomllib
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_midi import message
 from test_sound import playing, server, until  # noqa: F401 (a fixture)
 
 from engine.clock import Clock
@@ -23,6 +27,8 @@ from engine.core.events import (
     Recall,
     Release,
     Swap,
+    decode,
+    encode,
 )
 from engine.core.parameters import INDEX
 from engine.core.records import replace
@@ -107,6 +113,17 @@ def test_knobs_have_names_and_pads_do_things_once() -> None:
     assert hands.send(0x91, 60, 127) == [NoteOn(2, 60, 1.0)]
     assert hands.send(0xB0, 32, 127)
     assert Control("/controller/nanokontrol2/solo/1", 0.0) in hands.translator.release()
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(controller_maps.names()), st.lists(message, max_size=40))
+def test_whatever_a_controller_sends_can_be_recorded(name: str, messages: list[bytes]) -> None:
+    hands = Hands(name)
+    for each in messages:
+        for body in hands.send(*each):
+            assert decode(json.loads(json.dumps(encode(body), allow_nan=False))) == body
+    hands.lamps()
+    assert hands.state.faults == 0
 
 
 def test_pads_are_no_piano_and_columns_are_faders() -> None:

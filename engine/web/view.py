@@ -20,13 +20,13 @@ MAX_TAKES: Final = 24
 _MAX_NOTES: Final = 128
 _LEVELS: Final = struct.Struct(f"<q{len(PARAMETERS)}d")
 _GROUPS: Final = (
-    ("The latent walk", parameters.LATENT),
-    ("What only some generators have", parameters.GENERATOR),
-    ("Image networks", parameters.NETWORK),
+    ("Latent walk", parameters.LATENT),
+    ("Generator", parameters.GENERATOR),
+    ("Networks", parameters.NETWORK),
     ("Effects", parameters.EFFECTS),
     ("Stage", parameters.STAGE),
     ("Sound", parameters.SOUND),
-    ("The musician", parameters.MUSICIAN),
+    ("Musician", parameters.MUSICIAN),
     ("Text", parameters.TEXT),
     ("Morph", parameters.MORPH),
 )

@@ -78,7 +78,17 @@ const y = computed(() => show.value?.parameters[byName.value.get("morph.y") ?? -
 function Morph() {
   const pad = useRef<HTMLDivElement>(null)
   const morph = show.value?.morph
-  if (!morph || !x.value || !y.value) return null
+  if (!x.value || !y.value) return null
+  if (!morph) {
+    return (
+      <section class="morph" aria-label="Morph">
+        <h2>Morph</h2>
+        <p class="empty">
+          Four presets that the show file names under [morph], as corners, lie here under one finger.
+        </p>
+      </section>
+    )
+  }
   const across = x.value
   const up = y.value
   const at = (parameter: typeof across) => level(byName.value.get(parameter.name) ?? 0)

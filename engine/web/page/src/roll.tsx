@@ -4,6 +4,7 @@ import { state } from "./board"
 
 const BEHIND_BEATS = 1
 const AHEAD_BEATS = 8
+const APART_MS = 25 // two drawings: every other frame of a 60 Hz screen is smooth enough
 const LEAST_SPAN = 12 // semitones, so that two notes do not fill the roll
 const GRID = "#2b2f33"
 const NOW = "#a3aab0"
@@ -20,15 +21,18 @@ export function Roll() {
     const still = matchMedia("(prefers-reduced-motion: reduce)")
     let told = state.peek()
     let told_ms = 0
+    let drawn_ms = 0
     let request = 0
     const unsubscribe = state.subscribe((next) => {
       told = next
       told_ms = performance.now()
     })
     const turn = (now_ms: number) => {
+      request = requestAnimationFrame(turn)
+      if (now_ms - drawn_ms < APART_MS) return
+      drawn_ms = now_ms
       const beats = told && !still.matches ? (Math.max(now_ms - told_ms, 0) / 60000) * told.bpm : 0
       if (told && canvas.current) draw(canvas.current, told.beat + beats, told.musician.notes)
-      request = requestAnimationFrame(turn)
     }
     request = requestAnimationFrame(turn)
     return () => {

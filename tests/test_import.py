@@ -208,6 +208,22 @@ def test_with_nobody_to_ask_the_options_are_named(tmp_path: Path) -> None:
     assert [version.precision for version in found.rungs[0].versions] == ["fp32"]
 
 
+def test_a_label_of_whole_numbers_has_as_many_classes_as_its_table(tmp_path: Path) -> None:
+    build = Build()
+    chosen = build.node("Gather", build.weight(3, 16), build.input("class", ("n",), onnx.TensorProto.INT64))
+    x = build.node("MatMul", build.node("Add", build.input("z", ("n", 16)), chosen), build.weight(16, 768))
+    build.node("Tanh", build.node("Reshape", x, build.constant(np.array([-1, 3, 16, 16]))), to="image")
+    build.output("image", None)
+    onnx.save(build.model(), tmp_path / "g.onnx")
+    brought = [tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g", "--dry-run"]
+    asked = chladni(*brought)
+    assert "how many classes does 'class' count?; say --classes" in asked.stderr
+    failed = chladni(*brought, "--classes", "a,b,c,d")
+    assert "--classes names 4, and 'class' has fewer" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert chladni(*brought, "--classes", "a,b,c").returncode == 0
+
+
 def test_somebody_who_is_there_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHLADNI_MODELS", str(tmp_path / "models"))
     onnx.save(two_vectors(), tmp_path / "g.onnx")

@@ -129,7 +129,7 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
     from models.importers import check, wrap
     from models.importers.folder import check_wish, ladder, write_effect, write_generator
     from models.importers.network import CheckpointError
-    from models.importers.roles import Hints, Question, work_out
+    from models.importers.roles import Hints, Question, check_classes, work_out
 
     if file.stat().st_size > check.LIMITS.file_bytes:
         raise CheckpointError(f"{file}: larger than {check.LIMITS.file_bytes >> 20} MB")
@@ -158,6 +158,8 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
         classes = label[1] if len(label) == 2 and label[1] > 1 else len(wish.classes)
         if not classes:
             raise Question(f"how many classes does {roles.label!r} count?", "classes", ("A,B,C",))
+        if label[1:] != (classes,):
+            check_classes(model, roles, classes)
     facts |= {"latent": roles.latent, "label": roles.label or "none", "truncation": roles.psi or "none"}
     network = wrap.network(wrap.modern(model), roles, classes, facts)
     check_wish(network, wish)

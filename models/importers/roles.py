@@ -212,18 +212,7 @@ def _probed(model: onnx.ModelProto, roles: Roles, inputs: Mapping[str, Input], h
     check.cost(model, roles.shapes)
     session = open_session(model)
     rng = np.random.default_rng(0)
-    runs = []
-    for number in range(_PROBES):
-        feed: dict[str, NDArray[Any]] = {}
-        for name, shape in roles.shapes.items():
-            dtype = inputs[name].dtype
-            if name == roles.label:
-                feed[name] = one_hot(shape, number, dtype)
-            elif name == roles.psi:
-                feed[name] = np.ones(shape, dtype)
-            else:
-                feed[name] = rng.standard_normal(shape).astype(dtype)
-        runs.append(_run(session, feed))
+    runs = [_run(session, _feed(roles, inputs, rng, number)) for number in range(_PROBES)]
     output = _output_of(runs[0], hints)
     pictures = [run[output] for run in runs]
     if max(np.abs(pictures[0].astype(float) - other).max() for other in pictures[1:]) == 0.0:
@@ -231,6 +220,34 @@ def _probed(model: onnx.ModelProto, roles: Roles, inputs: Mapping[str, Input], h
             f"output {output!r} is the same for different {roles.latent!r}: not their picture"
         )
     return replace(roles, output=output, **_picture(model, pictures, output, hints))
+
+
+def _feed(
+    roles: Roles, inputs: Mapping[str, Input], rng: np.random.Generator, number: int
+) -> dict[str, NDArray[Any]]:
+    """Return inputs for a trial run; vectors of classes take turns by number."""
+    feed: dict[str, NDArray[Any]] = {}
+    for name, shape in roles.shapes.items():
+        dtype = inputs[name].dtype
+        if name == roles.label:
+            feed[name] = one_hot(shape, number, dtype)
+        elif name == roles.psi:
+            feed[name] = np.ones(shape, dtype)
+        else:
+            feed[name] = rng.standard_normal(shape).astype(dtype)
+    return feed
+
+
+def check_classes(model: onnx.ModelProto, roles: Roles, classes: int) -> None:
+    """Raise CheckpointError where a label of whole numbers does not count so many classes."""
+    inputs = {each.name: each for each in inputs_of(model)}
+    feed = _feed(roles, inputs, np.random.default_rng(0), 0)
+    feed[roles.label] = np.full_like(feed[roles.label], classes - 1)
+    session = open_session(model)
+    try:
+        _run(session, feed)
+    except CheckpointError as error:
+        raise CheckpointError(f"--classes names {classes}, and {roles.label!r} has fewer: {error}") from None
 
 
 def one_hot(shape: Shape, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import pytest
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_packet import OscPacket
 from pythonosc.udp_client import SimpleUDPClient
+from staged import first_light, playing, until
 
 from engine import library, offline
 from engine.casting import together
@@ -26,6 +27,7 @@ from engine.core.state import STAGE
 from engine.recording import Recording, read
 from engine.render.maker import Maker
 from engine.render.scale import crossfade
+from engine.session import Session
 from engine.workers.shared import Frame, FrameStore
 from models import manifest
 
@@ -167,6 +169,23 @@ def test_a_name_that_is_nobody_s_is_refused_and_named(models: Path, tmp_path: Pa
     (refused,) = report["picture"]["swaps"]
     assert "no model 'nobody' here; there are: broken, " in refused["refused"]
     assert report["picture"]["generator"] == "impressionism"
+
+
+def test_the_display_says_who_is_loaded_who_plays_and_why_somebody_does_not(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHLADNI_MODELS", str(models))
+
+    def displayed(session: Session, *words: str) -> bool:
+        return any(all(word in line for word in words) for line in session.hud)
+
+    with playing(tmp_path, first_light(), attended=True) as session:
+        session.inbox.put(session.clock.now(), "keys", Swap("broken"))
+        until(lambda: displayed(session, "generator impressionism", "broken refused: ", "SHA-256"), 30)
+        session.inbox.put(session.clock.now(), "keys", Swap("twin"))
+        until(lambda: displayed(session, "generator impressionism", "twin is being loaded"), 30)
+        until(lambda: displayed(session, "generator twin"), 60)
+        assert not displayed(session, "refused")
 
 
 def swapped(fade_ticks: int) -> Recording:

@@ -15,7 +15,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.core.events import Back, Blackout, Body, Control, Go, GoTo, Hold, NoteOff, NoteOn, Release, Tap
+from engine.core.events import (
+    Back,
+    Blackout,
+    Body,
+    Control,
+    Go,
+    GoTo,
+    Hold,
+    NoteOff,
+    NoteOn,
+    Release,
+    Swap,
+    Tap,
+)
 from engine.core.parameters import EFFECTS
 from engine.io import keys
 from engine.io.keys import SCANCODES, Keys, Mouse
@@ -188,6 +201,21 @@ def test_keys_play_and_command(window: Window) -> None:
         NoteOff(1, 60, 0.0), NoteOn(1, 67, 0.8), NoteOff(1, 67, 0.0), Go(), Back(), Tap(),
         Control("/keys/a", 1.0), Control("/keys/a", 0.0),
     ]  # fmt: skip
+
+
+@pytest.mark.screen
+def test_a_function_key_asks_for_the_generator_behind_it(screen: str) -> None:
+    window = Window("test", (640, 360), shaders=False, generators=("impressionism", "planets"))
+    try:
+        settle(window)
+        focus(window)
+        for key in ("F2", "F3", "Return", "F1"):  # nobody stands behind F3
+            xdo("key", key)
+        found = until(window, lambda bodies: len(bodies) >= 3)
+        asked = [body for body in found if not isinstance(body, Control)]
+        assert asked == [Swap("planets"), Tap(), Swap("impressionism")]
+    finally:
+        window.close()
 
 
 @pytest.mark.screen

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Container
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -59,7 +60,16 @@ def _choices_by_name(levels: Any) -> Any:
     """Choices may be named: `"musician.mode" = "duet"`."""
     if not isinstance(levels, dict):
         return levels
+    _in_quotes(levels, ())
     return {name: _level(name, level) for name, level in levels.items()}
+
+
+def _in_quotes(table: dict[str, Any], keys: Container[str]) -> None:
+    """Raise ValueError for a parameter's name without quotes: to TOML its dot begins a table within."""
+    for name, value in table.items():
+        for key in value if isinstance(value, dict) else ():
+            if key not in keys:
+                raise ValueError(f'{name}.{key}: a name with a dot is to be in quotes, as in "walk.speed"')
 
 
 def _levels_fit(levels: dict[str, float]) -> dict[str, float]:
@@ -412,6 +422,14 @@ class Cue(_Table):
     _choices_by_name = field_validator("levels", mode="before")(_choices_by_name)
     _levels_fit = field_validator("levels")(_levels_fit)
 
+    @field_validator("fades", mode="before")
+    @classmethod
+    def _names_in_quotes(cls, fades: Any) -> Any:
+        if isinstance(fades, dict):
+            unknown = {name: fade for name, fade in fades.items() if name not in INDEX}
+            _in_quotes(unknown, CueFade.model_fields)
+        return fades
+
     @field_validator("fades")
     @classmethod
     def _fades_exist(cls, fades: dict[str, CueFade]) -> dict[str, CueFade]:
@@ -739,7 +757,7 @@ def _is_branch(part: Any) -> bool:
 def _keys_beside(path: list[Any]) -> list[str]:
     model: Any = Show
     for part in path[:-1]:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
     return [field.alias or key for key, field in getattr(model, "model_fields", {}).items()]
 

@@ -163,6 +163,7 @@ class Session:
         self.curtain_cpu_s: dict[str, float] = {}  # used by each process before the curtain
         self.memory_mb: dict[str, float] = {}
         self._sent_sounds = self._sent_heard = self._sent_writes = 0
+        self._performs = 0  # the tick from which on the performer is asked for more
         self._to_keep: set[str] = set()  # presets that may reach the show file: not OSC's, nor a recording's
         self._last = self.state  # as the last tick left it, its jobs included
         self._sound_lives = 0
@@ -443,8 +444,9 @@ class Session:
     def _perform(self, state: ShowState) -> None:
         """Let the recorded performer play while nobody else does; it begins anew each time it comes back."""
         performer = self.stage.performer
-        if performer is None:
+        if performer is None or state.tick < self._performs:
             return
+        self._performs = state.tick + _AHEAD_TICKS // 4
         if not attracting(self.show, state):
             performer.restart(None)
             return

@@ -228,12 +228,13 @@ def _settled(
     moved: Iterable[int],
 ) -> tuple[float, ...]:
     """Return the levels with those of some parameters as they result from bases and additions."""
-    results = list(levels)
+    results, additions, highest = list(levels), show.additions, show.highest
     for index in moved:
         total = 0.0
-        for number in show.additions.get(index, ()):
+        for number in additions.get(index, ()):
             total += added[number]
-        results[index] = clamp(index, precedence.base(show, bases, index) + total)
+        base = precedence.base(show, bases, index) if index in highest else bases[index]
+        results[index] = clamp(index, base + total)
     return tuple(results)
 
 

@@ -97,12 +97,13 @@ class Loop:
         frame, block, start_us = 0, self._first, monotonic_us()
         try:
             while True:
-                due_us = start_us + frame * 1e6 / self.rate
-                # A block is whole once its last sample has been heard.
-                if self._stop.wait(max(due_us - monotonic_us(), 0.0) / 1e6 + len(block) / self.rate):
-                    return
-                take(frame, due_us, block)
+                begun_us = start_us + frame * 1e6 / self.rate
                 frame += len(block)
+                # A block is whole once its last sample has been heard; what is late is caught up with.
+                whole_us = start_us + frame * 1e6 / self.rate
+                if self._stop.wait(max(whole_us - monotonic_us(), 0.0) / 1e6):
+                    return
+                take(frame - len(block), begun_us, block)
                 block = self._next()
         except DeviceError:
             self.alive = False

@@ -22,7 +22,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from engine.core.events import Control, Go
+from engine.core.events import Control, Go, GoTo, Hold, Mark, Recall, Store
 from engine.io.midi_drivers import rtmidi
 from engine.latency.servers import jack_server
 from engine.recording import SUFFIX, read
@@ -323,6 +323,25 @@ def test_go_begins_the_cue(page: Page) -> None:
     expect(page.get_by_role("button", name="Hold")).to_have_attribute("aria-pressed", "false")
 
 
+def test_presets_are_stored_and_recalled_and_takes_have_names(page: Page) -> None:
+    view(page, "Presets")
+    page.get_by_role("radio", name="0", exact=True).check()
+    page.get_by_role("button", name="Recall glass").click()
+    page.get_by_label("Name of the preset").fill("mine")
+    page.get_by_role("button", name="Store").click()
+    expect(page.get_by_role("button", name="Recall mine")).to_be_visible()
+    page.get_by_label("Name of the take").fill("first")
+    page.get_by_role("button", name="Take").click()
+    expect(page.get_by_role("button", name="Take")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Take").click()
+    expect(page.get_by_label("What to render")).to_contain_text("first")
+    view(page, "Levels")
+    page.get_by_label("Find a parameter").fill("rotation of the hue")
+    expect(fader(page, "hue")).to_have_attribute("aria-valuenow", "20")
+    expect(fader(page, "hue")).to_contain_text("preset glass")
+    page.get_by_label("Find a parameter").fill("")
+
+
 @pytest.mark.jack
 def test_it_learns_a_knob(page: Page, stage: Stage) -> None:
     if rtmidi is None or "JACK_DEFAULT_SERVER" not in os.environ:
@@ -490,7 +509,7 @@ def test_what_the_page_did_is_in_the_recording(stage: Stage) -> None:
     stage.process.send_signal(signal.SIGINT)
     stage.process.wait(20)
     said = [event for event in read(stage.recording).events if event.source == "web"]
-    assert any(isinstance(event.body, Go) for event in said)
+    assert {Go, GoTo, Hold, Store, Recall, Mark} <= {type(event.body) for event in said}
     moved = {event.body.address for event in said if isinstance(event.body, Control)}
     assert {"/chladni/parameter/noise", "/chladni/parameter/mix.coarse"} <= moved
     command = [sys.executable, "-m", "engine", "verify", str(stage.recording)]

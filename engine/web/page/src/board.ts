@@ -19,6 +19,7 @@ export const movers = computed(() => new Map(state.value?.moved_by))
 
 const levels: Signal<number>[] = []
 const own = new Map<number, number>() // when the page set a level last, ms
+const late = new Map<number, number>() // what the server said of levels that were the page's own
 
 /** The level of a parameter, by its index. */
 export function level(index: number): Signal<number> {
@@ -35,11 +36,7 @@ const link = new Link({
   wrong: (words) => (trouble.value = words),
   told: (message) => {
     if (message.type === "levels") {
-      const now = performance.now()
-      for (const [index, value] of message.levels) {
-        if (now - (own.get(index) ?? -OWN_MS) >= OWN_MS) level(index).value = value
-        else late.set(index, value)
-      }
+      for (const [index, value] of message.levels) hearLevel(index, value)
     } else if (message.type === "state") state.value = message
     else if (message.type === "learned") hearLearned(message)
     else show.value = message
@@ -47,15 +44,25 @@ const link = new Link({
   frame: (jpeg) => (frame.value = jpeg),
 })
 
-const late = new Map<number, number>() // levels that came while they were the page's own
+function isOwn(index: number): boolean {
+  return performance.now() - (own.get(index) ?? -OWN_MS) < OWN_MS
+}
+
+/**
+ * A level under the finger stays where the finger is: what the server says of it meanwhile is older. The last
+ * that it said comes into force once the finger has been still for a while.
+ */
+function hearLevel(index: number, value: number): void {
+  if (isOwn(index)) {
+    late.set(index, value)
+  } else {
+    late.delete(index)
+    level(index).value = value
+  }
+}
 
 setInterval(() => {
-  const now = performance.now()
-  for (const [index, value] of late) {
-    if (now - (own.get(index) ?? 0) < OWN_MS) continue
-    level(index).value = value
-    late.delete(index)
-  }
+  for (const [index, value] of late) hearLevel(index, value)
 }, OWN_MS / 4)
 
 function hearLearned(message: Learned): void {

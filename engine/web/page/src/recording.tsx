@@ -21,9 +21,7 @@ export function Recording({ recording, render }: Pick<State, "recording" | "rend
     <section aria-label="Recording">
       <h2>Recording</h2>
       <p class="told" title={path ?? ""}>
-        {path
-          ? `${path.split(/[\\/]/).pop()}, ${clock(recording.seconds)}`
-          : "This performance is not recorded."}
+        {path ? `${fileOf(path)}, ${clock(recording.seconds)}` : "This performance is not recorded."}
       </p>
       <div class="row">
         {take ? (
@@ -70,7 +68,11 @@ function Film({ path, share }: { path: string; share: number }) {
   return (
     <div role="progressbar" aria-label="Film" aria-valuemin={0} aria-valuemax={100} aria-valuenow={done}>
       <Bar share={share} />
-      <p class="told">{`${path}, ${done} %`}</p>
+      <p class="told" title={path}>{`${fileOf(path)}, ${done} %`}</p>
     </div>
   )
+}
+
+function fileOf(path: string): string {
+  return path.split(/[\\/]/).pop() ?? path
 }

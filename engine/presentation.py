@@ -15,6 +15,7 @@ from engine.inbox import Inbox
 from engine.io.window import Presenter
 from engine.workers.shared import Frame
 
+Seen = Callable[[Frame | None, int, Caption | None], None]  # a frame, how often it was held, and its line
 Newest = Callable[[int], Frame | None]  # the newest frame at or before a tick
 _SPIN_US = 500.0  # the system wakes a sleeper this late at worst when quiet; the rest is spun
 _POLL_US = 4000.0  # keys and pointer are asked for at least so often
@@ -53,7 +54,7 @@ class Presentation:
         self._answered: list[int] = []  # stamps of the inputs that the next swap answers
         self.answered = 0
         self.hud: Callable[[], tuple[str, ...]] = lambda: ()
-        self.seen: Callable[[Frame | None, int], None] = lambda frame, held: None  # after each swap
+        self.seen: Seen = lambda frame, held, caption: None  # told after each swap
         self.due = self.shown = self.late = self.held = 0
         self.first_shown_us: float | None = None
         self.frame_deviation, self.input_deviation = Distribution(), Distribution()
@@ -75,14 +76,15 @@ class Presentation:
             self._answer(frame)
             mark = (frame.tick, self.answered) if self._marked and frame is not None else None
             begun_us = monotonic_us()
-            self._presenter.draw(frame, held, self.hud(), mark, self._caption(tick))
+            caption = self._caption(tick)
+            self._presenter.draw(frame, held, self.hud(), mark, caption)
             drawn_us = monotonic_us()
             self._draw_us = max(_DRAW_FLOOR_US, 0.9 * self._draw_us + 0.15 * (drawn_us - begun_us))
             self._wait_until(due_us)
             shown_us = self._presenter.flip()
             fresh = fresh and shown_us - due_us < 1e6 / show.fps
             self._count(fresh, newer, shown_us, due_us)
-            self.seen(frame, held)
+            self.seen(frame, held, caption)
             last_tick = frame.tick if frame is not None else last_tick
             tick += show.frame_ticks
             tick += self._skip(tick, self._after_core(shown_us))

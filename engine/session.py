@@ -245,7 +245,7 @@ class Session:
         self.desk: Desk | None = None
         if stage.page:
             link = web_link()
-            self.desk = Desk(link)
+            self.desk = Desk(link, self.presenter)
             self._others.append(Worker("web", web.run, (link, stage.page), link.board, web.NICE))
         for worker in self._others:
             worker.start()

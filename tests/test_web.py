@@ -535,12 +535,12 @@ def test_what_is_done_on_the_page_is_played_recorded_and_rendered(tmp_path: Path
         async with tab(port) as page:
             await page.next("hello")
             assert (await page.ask(do="take", on=True, name="one"))["ok"]
-            assert (await page.ask(do="set", parameter="hue", value=77))["ok"]
+            assert (await page.ask(do="set", parameter="direction.7", value=1.5))["ok"]
             assert (await page.ask(do="go"))["ok"]
-            hue = INDEX["hue"]
-            await page.next(lambda told: [hue, 77.0] in told.get("levels", ()))
+            moved = INDEX["direction.7"]
+            await page.next(lambda told: [moved, 1.5] in told.get("levels", ()))
             state = await page.next(lambda told: told.get("type") == "state" and told["cue"] == 0)
-            assert [hue, "web"] in state["moved_by"]
+            assert [moved, "web"] in state["moved_by"]
             assert state["recording"]["take"]["name"] == "one"
             assert (await page.ask(do="preview", on=True, fps=15))["ok"]
             assert (await page.picture())[:2] == b"\xff\xd8"

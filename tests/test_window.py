@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,10 +30,13 @@ from engine.core.events import (
     Swap,
     Tap,
 )
+from engine.core.jobs import Caption
 from engine.core.parameters import EFFECTS
 from engine.io import keys
 from engine.io.keys import SCANCODES, Keys, Mouse
 from engine.io.window import Headless, Window
+from engine.render.caption import write
+from engine.render.scale import cover
 from engine.workers.shared import Frame
 
 WIDTH, HEIGHT = 1024, 600
@@ -347,10 +351,36 @@ def test_blackout_is_done_once_on_frames_meant_for_shaders_that_are_gone(
     assert capture()[y + 180, x + 320].tolist() == pytest.approx([200 * share] * 3, abs=2)
 
 
+@pytest.mark.screen
+@pytest.mark.parametrize("held", [0, 30])
+def test_what_the_page_is_shown_is_what_the_window_shows(window: Window, held: int) -> None:
+    levels = [*(effect.default for effect in EFFECTS), *[0.0] * (32 - len(EFFECTS))]
+    levels[[effect.name for effect in EFFECTS].index("saturation")] = 0.0 if window.shaders else 1.0
+    pixels = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8), (0, 0), 6)
+    pixels = cv2.normalize(pixels, None, 0, 255, cv2.NORM_MINMAX)
+    shown = Frame(4, pixels, 0, 0, window.shaders, tuple(levels))
+    window.draw(shown, held, (), caption=Caption("Sand", 1.0, 0.3, 0.5, 0.5))
+    window.flip()
+    x, y = place()
+    on_screen = capture()[y : y + 360, x : x + 640]
+    seen, complete = window.seen(shown, (480, 270))
+    assert complete == window.shaders
+    if not complete:
+        small = np.empty((270, 480, 3), np.uint8)
+        cover(seen, held, small)
+        write(small, Caption("Sand", 1.0, 0.3, 0.5, 0.5))
+        seen = small
+    screen = cv2.resize(on_screen, (480, 270), interpolation=cv2.INTER_AREA)
+    assert np.abs(seen.astype(int) - screen).mean() < 4.0
+
+
 OUTLIVES_ITS_SERVER = """
 import sys, time
+import cv2
 import numpy as np
 from engine.io.window import Window
+from engine.render.caption import write
+from engine.render.scale import cover
 from engine.workers.shared import Frame
 
 shaders, fullscreen = (word == "True" for word in sys.argv[1:])

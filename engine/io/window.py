@@ -54,6 +54,13 @@ class Presenter(Protocol):
         """Show what was drawn; return the monotonic time in microseconds at which it was shown."""
         ...
 
+    def seen(self, frame: Frame, size: tuple[int, int]) -> tuple[NDArray[np.uint8], bool]:
+        """Return the picture that was drawn last, uint8 (height, width, 3) RGB, and whether it is complete.
+
+        Else it is the frame, still to be brought to the size, moved on if it is held, and written upon.
+        """
+        ...
+
     def inputs(self) -> list[tuple[float, str, Body]]:
         """Return (monotonic microseconds, source, body) of all that came in since the last call."""
         ...
@@ -87,6 +94,10 @@ class Headless:
     def flip(self) -> float:
         """Return the time."""
         return monotonic_us()
+
+    def seen(self, frame: Frame, size: tuple[int, int]) -> tuple[NDArray[np.uint8], bool]:
+        """Return the frame."""
+        return frame.pixels, False
 
     def inputs(self) -> list[tuple[float, str, Body]]:
         """Return nothing."""
@@ -128,6 +139,7 @@ class Window:
         self._hud_lines: tuple[str, ...] = ()
         self._hud_surface: Any = None
         self._mark: tuple[int, int] | None = None
+        self._held = 0
         self._context: Any = None
         self._stage: Any = None
         self._hud_texture: Any = None
@@ -268,7 +280,7 @@ class Window:
         """Prepare the next picture: black without a frame, moved on if shown for the `held`-th time more."""
         if not self._ready():
             return
-        self._hud_lines, self._mark = hud, mark
+        self._hud_lines, self._mark, self._held = hud, mark, held
         self._caption = caption if caption is not None and caption.line else None
         try:
             self._draw_frame(frame, held)
@@ -284,6 +296,22 @@ class Window:
                 self._lose()
         return monotonic_us()
 
+    def seen(self, frame: Frame, size: tuple[int, int]) -> tuple[NDArray[np.uint8], bool]:
+        """Return what the shaders have drawn, at a size, or else the frame."""
+        if not (self._alive and self.shaders):
+            return (_darkened(frame) if frame.raw else frame.pixels), False
+        try:
+            target = self._context.simple_framebuffer(size, 3)
+            target.viewport = (0, 0, *size)
+            self._stage.show(target, size, self._held, upright=False)
+            if self._caption:
+                self._stage.write(target, size, self._caption, upright=False)
+            pixels = np.frombuffer(target.read(components=3, alignment=1), np.uint8)
+            target.release()
+            return pixels.reshape(size[1], size[0], 3), True
+        except Exception:  # as in `draw`
+            return frame.pixels, False
+
     def _draw_software(self, frame: Frame | None, held: int) -> None:
         surface = self._pygame.display.get_surface()
         if frame is None:
@@ -297,9 +325,7 @@ class Window:
             view = surface.get_view("2")  # (width, height) of 32 bits, no copy
             target = np.asarray(view).T[..., None].view(np.uint8)  # (height, width, 4)
             order = cv2.COLOR_RGB2BGRA if surface.get_shifts()[0] == 16 else cv2.COLOR_RGB2RGBA
-            pixels = cv2.cvtColor(frame.pixels, order)
-            if frame.raw:  # made for shaders that are gone: until others come, dark must still be dark
-                pixels = cv2.convertScaleAbs(pixels, alpha=1.0 - frame.effects[_BLACKOUT])
+            pixels = cv2.cvtColor(_darkened(frame) if frame.raw else frame.pixels, order)
             cover(pixels, held, target)
             if self._caption:
                 write(target, self._caption)
@@ -485,6 +511,13 @@ class Window:
             self._leave_display()
             self._pygame.joystick.quit()
         self.closed = True
+
+
+def _darkened(frame: Frame) -> NDArray[np.uint8]:
+    """Return a frame made for shaders that are gone: until others come, dark must still be dark."""
+    import cv2
+
+    return np.asarray(cv2.convertScaleAbs(frame.pixels, alpha=1.0 - frame.effects[_BLACKOUT]), np.uint8)
 
 
 def _marker(mark: tuple[int, int]) -> NDArray[np.uint8]:

@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.clock import monotonic_us
 from engine.core import presets
 from engine.core.events import Control, Event, Mark, Refuse, decode
+from engine.core.jobs import Caption
 from engine.core.show import Show
 from engine.core.state import PERFORMER, Preset, ShowState
 from engine.web import protocol, view
 from engine.web.protocol import SOURCE
 from engine.workers.film import Film
-from engine.workers.links import ANSWER_BYTES, WebLink, unpack_text
+from engine.workers.links import ANSWER_BYTES, PREVIEW_SIZE, WebLink, unpack_text
 from engine.workers.shared import Frame
 
 if TYPE_CHECKING:
+    from engine.io.window import Presenter
     from engine.session import Session
 
 _LEVELS_US: Final = 1e6 / 30.0
@@ -35,8 +38,8 @@ class Desk:
     presenter's after each frame.
     """
 
-    def __init__(self, link: WebLink) -> None:
-        self.link = link
+    def __init__(self, link: WebLink, presenter: "Presenter") -> None:
+        self.link, self._presenter = link, presenter
         self._told: tuple[Show, tuple[Preset, ...]] | None = None
         self._revision = 0
         self._levels_us = self._state_us = self._seen_us = 0.0
@@ -66,18 +69,21 @@ class Desk:
 
     # The presenter's thread.
 
-    def seen(self, frame: Frame | None, held: int) -> None:
+    def seen(self, frame: Frame | None, held: int, caption: Caption | None) -> None:
         """Copy the picture that is on the screen, if a page wants one."""
         board, now_us = self.link.board, monotonic_us()
         wanted = now_us < board["look_until_us"] and now_us >= self._seen_us + board["look_every_us"]
         if frame is None or not wanted:
             return
         self._seen_us = now_us
+        pixels, whole = self._presenter.seen(frame, PREVIEW_SIZE)
         store = self.link.frames
-        step = max(-(-frame.pixels.shape[0] // store.height), -(-frame.pixels.shape[1] // store.width))
+        step = max(-(-pixels.shape[0] // store.height), -(-pixels.shape[1] // store.width))
+        line = b"" if whole or caption is None else json.dumps(astuple(caption)).encode()
+        self.link.line.write(line)
+        board["held"] = 0 if whole else held
         self._frame += 1
-        board["held"] = held
-        store.write(self._frame, self._frame, frame.pixels[::step, ::step], int(now_us), 0, False, ())
+        store.write(self._frame, self._frame, pixels[::step, ::step], int(now_us), 0, False, ())
 
     # A thread of its own.
 

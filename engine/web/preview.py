@@ -1,12 +1,13 @@
 """The small picture that pages show: what the audience sees, as JPEG."""
 
+import json
 import time
 from typing import Any, Final
 
 from engine.clock import monotonic_us
-from engine.workers.links import WebLink
+from engine.core.jobs import Caption
+from engine.workers.links import PREVIEW_SIZE, WebLink
 
-SIZE: Final = (480, 270)
 QUALITY: Final = 72
 _SHARE: Final = 0.08  # of a core: the rest of what pictures may take goes into sending them
 _PATIENCE_US: Final = 1e6
@@ -35,20 +36,25 @@ class Preview:
             return
         self._seen_us = frame.ready_us
         began_s = time.thread_time()
-        self.jpeg = _jpeg(frame.pixels, int(self._link.board["held"]))
+        line = self._link.line.read()
+        self.jpeg = _jpeg(frame.pixels, int(self._link.board["held"]), line[1] if line else b"")
         self._cost_s += (time.thread_time() - began_s - self._cost_s) / 8.0
         self.count += 1
 
 
-def _jpeg(pixels: Any, held: int) -> bytes:
-    """Return a JPEG of a picture, uint8 (height, width, 3) RGB, fitted as on the screen."""
+def _jpeg(pixels: Any, held: int, line: bytes) -> bytes:
+    """Return a JPEG of a picture, uint8 (height, width, 3) RGB, fitted and written upon as on the screen."""
     import cv2  # here: it takes 30 MB, and most never look
     import numpy as np
 
     from engine.render.scale import cover
 
     cv2.setNumThreads(1)
-    seen = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+    seen = np.empty((*PREVIEW_SIZE[::-1], 3), np.uint8)
     cover(np.ascontiguousarray(pixels), held, seen)
+    if line:
+        from engine.render.caption import write
+
+        write(seen, Caption(*json.loads(line)))
     done, data = cv2.imencode(".jpg", seen[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
     return bytes(data) if done else b""

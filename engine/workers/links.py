@@ -43,7 +43,8 @@ AUDIO_HEARD = "dqd"
 # monotonic time of an input, its body as JSON in UTF-8; number and text of a request, or of its answer
 WEB_EVENT, WEB_TEXT, ANSWER_BYTES = "d504s", "q16384s", 4096
 WEB_ANSWER = f"q{ANSWER_BYTES}s"
-PREVIEW_PX = (540, 960)  # the largest picture that the page shows, rows and columns
+PREVIEW_PX = (540, 960)  # the largest frame that is kept for the page, rows and columns
+PREVIEW_SIZE = (480, 270)  # of the picture that the page shows, width and height
 
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then), `ready` becomes 1 when it can work, `stop` is set by the
@@ -165,7 +166,8 @@ class WebLink:
 
     `events` brings what somebody did in the page, `asked` what only the main process can do, `answered` what
     came of it; `show`, `state` and `levels` are what the page is told (see engine.web.view), `frames` the
-    picture as the audience sees it, while somebody looks. `says` brings what is in the way.
+    picture as the audience sees it, while somebody looks, and `line` a line that is to be written on it.
+    `says` brings what is in the way.
     """
 
     events: Ring
@@ -175,6 +177,7 @@ class WebLink:
     state: Latest
     levels: Latest
     frames: FrameStore
+    line: Latest
     says: Ring
     board: Board
 
@@ -236,7 +239,7 @@ def web_link() -> WebLink:
     """Make the rings, the texts, the store and the board of the web worker."""
     return WebLink(
         Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_ANSWER, 16), Latest(1 << 20), Latest(1 << 16),
-        Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Ring(TEXT, 8), Board(WEB_CELLS),
+        Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Latest(1 << 12), Ring(TEXT, 8), Board(WEB_CELLS),
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
-from threading import Thread
+from threading import Thread, current_thread
+from threading import enumerate as enumerate_threads
 from typing import Any, Protocol
 
 import psutil
@@ -150,6 +151,7 @@ class Session:
     """
 
     def __init__(self, show: Show, stage: Stage, presenter: Presenter) -> None:
+        self._not_ours = set(enumerate_threads())
         self.show, self.stage, self.presenter = show, stage, presenter
         self.state: ShowState = initial(show)
         self.stop = Signal()
@@ -328,8 +330,10 @@ class Session:
             self.osc_out.start(self.osc.port if self.osc else 0)
             self.clock.start(_COUNT_IN_US)
             self.began_us = monotonic_us()
+            sys.setswitchinterval(priority.SWITCH_S)
             for thread in (core, *helpers):
                 thread.start()
+            priority.lift(set(enumerate_threads()) - self._not_ours - {core, current_thread()})
             self.presentation.run(self.stop)
         finally:
             self.stop.set()

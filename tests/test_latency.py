@@ -112,6 +112,13 @@ def test_onsets_are_exact_to_the_sample_over_a_reverberation():
     assert np.array_equal(onsets(heard, 0.015) - heard.played, np.full(60, 720.0))
 
 
+def test_sound_that_waits_for_its_frame_is_found_before_the_contract_too():
+    heard = taken()
+    for early_s in (0.016, -0.016):
+        found = onsets(heard, 0.015 + early_s, spread_s=0.5 / 30)
+        assert np.array_equal(found - heard.played, np.full(60, 720.0))
+
+
 def test_a_note_that_is_not_heard_is_missing_and_no_other_is_taken_for_it():
     heard = taken(lost=(7, 20))
     assert np.flatnonzero(np.isnan(onsets(heard, 0.015))).tolist() == [7, 20]

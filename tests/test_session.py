@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
+from threading import enumerate as enumerate_threads
 
 import psutil
 import pytest
+from staged import playing
 
 from engine.io.video import probe
+from engine.priority import BESIDE, CORE, become_realtime
 from engine.recording import read
 
 ROOT = Path(__file__).parent.parent
@@ -257,6 +261,25 @@ def test_without_a_recording_the_show_goes_on(tmp_path: Path) -> None:
     assert report["picture"]["shown"] > 30
     assert output.count("warning: ") == 1, output
     assert "Traceback" not in output
+
+
+def test_no_thread_of_the_show_can_be_put_aside_while_the_core_waits_for_it(tmp_path: Path) -> None:
+    """All that Python has started for the show have a priority, below the core's."""
+    probe = Thread(target=lambda: (become_realtime(CORE), allowed.append(os.sched_getscheduler(0))))
+    allowed: list[int] = []
+    probe.start()
+    probe.join()
+    before = {int(number) for number in os.listdir("/proc/self/task")}
+    with playing(tmp_path):
+        time.sleep(0.2)
+        names = {thread.native_id: thread.name for thread in enumerate_threads()}
+        ours = {names[number]: number for number in names if number and number not in before}
+        found = {name: os.sched_getparam(number).sched_priority for name, number in ours.items()}
+    if allowed[0] == os.SCHED_OTHER:
+        pytest.skip("no real-time rights here")
+    assert found.pop("core") == CORE
+    assert {"watch", "midi", "recorder"} <= found.keys()
+    assert set(found.values()) == {BESIDE}
 
 
 def test_schema_and_shipped_demo() -> None:

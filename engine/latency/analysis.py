@@ -25,7 +25,8 @@ def taken_down(
     time between two looks.
     """
     contract_ms = sound_contract_ms(show)
-    heard_at = onsets(heard, contract_ms / 1000.0) - cable_frames
+    spread_s = 0.5 / show.fps if show.tight == "sync" else 0.0
+    heard_at = onsets(heard, contract_ms / 1000.0, spread_s) - cable_frames
     sound_ms = milliseconds(heard_at - heard.played, heard.rate) - contract_ms
     at_s = (heard.played - heard.first) / heard.rate
     data: dict[str, Any] = {"at_s": _rounded(at_s), "sound_ms": _rounded(sound_ms)}

@@ -149,11 +149,15 @@ class Ruler:
 # template. Later notes may sound over a reverberation, and are found as the place where the changes of the
 # sound are most like the template's. A template may be spoilt by a hole in the sound: then hardly any note
 # is like it, and the next one is tried.
-def onsets(heard: Heard, contract_s: float) -> NDArray[np.float64]:
-    """Return the frame at which each note was heard, NaN where it was not."""
+def onsets(heard: Heard, contract_s: float, spread_s: float = 0.0) -> NDArray[np.float64]:
+    """Return the frame at which each note was heard, NaN where it was not.
+
+    `spread_s` is how far around the contract sound may lie by rights: half a frame where it waits for one.
+    """
     rate = heard.rate
-    begins = np.maximum(heard.played - heard.first + round((contract_s - _BEFORE_S) * rate), 0)
-    length = round((_BEFORE_S + _AFTER_S) * rate)
+    before_s, after_s = _BEFORE_S + spread_s, _AFTER_S - 2.0 * spread_s  # the next note may be early as well
+    begins = np.maximum(heard.played - heard.first + round((contract_s - before_s) * rate), 0)
+    length = round((before_s + after_s) * rate)
     windows = [heard.sound[begin : begin + length] for begin in begins]
     templates = (template for window in windows if (template := _template(window, rate)) is not None)
     best = np.full(len(windows), np.nan)

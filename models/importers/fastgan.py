@@ -59,27 +59,9 @@ class Synthesis:
         """The levels, which can be bent."""
         return tuple(Layer(f"f{level.side}", level.channels, level.side) for level in self.levels)
 
-    def graph(
-        self,
-        height: int,
-        *,
-        bends: tuple[str, ...] = (),
-        half: bool = False,
-        pixels: bool = True,
-        plain: bool = False,
-    ) -> Graph:
-        """Return the graph of one rung (see network.Synthesis)."""
-        parts.check_rung(height, list(self.heads), bends, self.layers)
-        graph = Graph("synthesis", half)
-        z = graph.input("ws", 1, 1, self.z_dim)
-        z = graph.node("Reshape", z, graph.constant([1, self.z_dim], "int64"))
-        wide = 16 * self.first.outputs
-        weight = graph.weights(
-            "init.weight", lambda: self.first.weight().transpose(1, 0, 2, 3).reshape(-1, wide)
-        )
-        bias = graph.weights("init.bias", lambda: np.repeat(self.first.bias(), 16))
-        x = graph.node("Reshape", graph.node("Gemm", z, weight, bias), graph.constant([1, -1, 4, 4], "int64"))
-        x = unstyled.gate(graph, graph.to_picture(x))
+    def draw(self, graph: Graph, height: int, bends: tuple[str, ...], plain: bool) -> Value:
+        """Write one rung; return its picture (see parts.synthesis)."""
+        x = unstyled.gate(graph, graph.to_picture(unstyled.enter(graph, self.first, self.z_dim)))
         features = {4: x}
         for level in self.levels:
             if level.side > height:
@@ -94,11 +76,7 @@ class Synthesis:
         x = graph.node("Conv", x, graph.large("head.weight", head), pads=[head().shape[2] // 2] * 4)
         if self.levels[-1].side >= TANH_FROM:
             x = graph.node("Tanh", x)
-        if pixels:
-            parts.pixels(graph, x, self.channels, height)
-        else:
-            graph.output(graph.to_float(x), "image", "float32", 1, self.channels, height, height)
-        return graph
+        return x
 
 
 def _level(graph: Graph, x: Value, level: Level) -> Value:
@@ -147,22 +125,10 @@ def read(weights: Weights) -> Network:
     synthesis = Synthesis(first, tuple(levels), heads, z_dim, depth)
     weights.ignore(r".*\.num_batches_tracked")
     weights.finish("FastGAN")
-    return Network(
-        architecture="FastGAN",
-        z_dim=z_dim,
-        w_dim=z_dim,
-        num_ws=1,
-        classes=0,
-        heights=(big, 128),
-        style_groups=parts.style_groups([4]),
-        mapping=lambda: parts.identity_mapping(z_dim),
-        mapped=False,
-        synthesis=synthesis.graph,
-        w_avg=np.zeros(z_dim, np.float32),
-        noises=synthesis.noises(),
-        layers=synthesis.layers,
-        facts={"channels": {f"f{side}": count for side, count in channels.items()}},
-    )
+    return unstyled.network(
+        "FastGAN", z_dim, synthesis.noises(),
+        parts.synthesis(synthesis.draw, (big, 128), synthesis.layers, depth), (big, 128), synthesis.layers,
+    )  # fmt: skip
 
 
 def _read_level(weights: Weights, side: int, channels: dict[int, int]) -> Level:

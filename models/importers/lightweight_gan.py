@@ -79,25 +79,9 @@ class Synthesis:
         """The levels, which can be bent."""
         return tuple(Layer(f"f{level.side}", level.channels, level.side) for level in self.levels)
 
-    def graph(
-        self,
-        height: int,
-        *,
-        bends: tuple[str, ...] = (),
-        half: bool = False,
-        pixels: bool = True,
-        plain: bool = False,
-    ) -> Graph:
-        """Return the graph (see network.Synthesis)."""
-        parts.check_rung(height, [self.levels[-1].side], bends, self.layers)
-        graph = Graph("synthesis", half)
-        z = graph.node("Reshape", graph.input("ws", 1, 1, self.z_dim), graph.constant([1, -1], "int64"))
-        wide = 16 * self.first.outputs
-        weight = graph.weights(
-            "first.weight", lambda: self.first.weight().transpose(1, 0, 2, 3).reshape(-1, wide)
-        )
-        bias = graph.weights("first.bias", lambda: np.repeat(self.first.bias(), 16))
-        x = graph.node("Reshape", graph.node("Gemm", z, weight, bias), graph.constant([1, -1, 4, 4], "int64"))
+    def draw(self, graph: Graph, height: int, bends: tuple[str, ...], plain: bool) -> Value:
+        """Write one rung; return its picture (see parts.synthesis)."""
+        x = unstyled.enter(graph, self.first, self.z_dim)
         x = unstyled.gate(graph, x)
         power = graph.node("ReduceSum", graph.node("Mul", x, x), graph.constant([1], "int64"), keepdims=1)
         length = graph.node("Max", graph.node("Sqrt", power), graph.constant(1e-12))
@@ -114,12 +98,7 @@ class Synthesis:
             if f"f{level.side}" in bends:
                 x = parts.bend(graph, x, f"f{level.side}", level.channels, level.side)
         weight, bias = graph.large("head.weight", self.head[0]), graph.large("head.bias", self.head[1])
-        x = graph.node("Conv", x, weight, bias, pads=[1] * 4)
-        if pixels:
-            parts.pixels(graph, x, self.channels, height, low=0.0)
-        else:
-            graph.output(graph.to_float(x), "image", "float32", 1, self.channels, height, height)
-        return graph
+        return graph.node("Conv", x, weight, bias, pads=[1] * 4)
 
 
 def _level(graph: Graph, x: Value, level: Level) -> Value:
@@ -251,22 +230,9 @@ def read(weights: Weights) -> Network:
     synthesis = Synthesis(first, tuple(levels), head, z_dim, channels)
     weights.ignore(r".*\.num_batches_tracked|layers\.\d+\.0\.1\.f")
     weights.finish("lightweight-gan")
-    return Network(
-        architecture="lightweight-gan",
-        z_dim=z_dim,
-        w_dim=z_dim,
-        num_ws=1,
-        classes=0,
-        heights=(levels[-1].side,),
-        style_groups=parts.style_groups([4]),
-        mapping=lambda: parts.identity_mapping(z_dim),
-        mapped=False,
-        synthesis=synthesis.graph,
-        w_avg=np.zeros(z_dim, np.float32),
-        noises=synthesis.noises(),
-        layers=synthesis.layers,
-        facts={"channels": {f"f{level.side}": level.channels for level in levels}},
-    )
+    heights, layers = (levels[-1].side,), synthesis.layers
+    write = parts.synthesis(synthesis.draw, heights, layers, channels, low=0.0)
+    return unstyled.network("lightweight-gan", z_dim, synthesis.noises(), write, heights, layers)
 
 
 def _read_level(weights: Weights, number: int, inputs: int) -> Level:

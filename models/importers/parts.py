@@ -1,6 +1,6 @@
 """Pieces of graphs that several architectures share: layers, filters, bends and the tail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import pi, sqrt
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from models.importers.graph import Graph, Value
-from models.importers.network import BEND, SUPPRESSED, CheckpointError, Layer
+from models.importers.network import BEND, SUPPRESSED, CheckpointError, Layer, Synthesis
 from models.importers.weights import Fetch
 
 Floats = NDArray[np.float32]
@@ -112,14 +112,42 @@ def style_groups(sides: Sequence[int]) -> dict[str, tuple[int, int]]:
     return {"coarse": (0, ends[0]), "middle": (ends[0], ends[1]), "fine": (ends[1], len(sides))}
 
 
-def check_rung(height: int, heights: Sequence[int], bends: Sequence[str], layers: Sequence[Layer]) -> None:
-    """Raise CheckpointError for a height or a layer to bend that a network lacks."""
-    names = [layer.name for layer in layers]
-    if height not in heights:
-        raise CheckpointError(f"no rung of {height} px; there are {', '.join(map(str, heights))}")
-    for name in bends:
-        if name not in names:
-            raise CheckpointError(f"no layer {name} to bend; there are {', '.join(names)}")
+Draw = Callable[[Graph, int, tuple[str, ...], bool], Value]  # graph, height, bends, plain; to the picture
+
+
+def synthesis(
+    draw: Draw, heights: Sequence[int], layers: Sequence[Layer], channels: int, low: float = -1.0
+) -> Synthesis:
+    """Return what writes a network's rungs, of what draws its picture (1, channels, H, W), `low` to 1."""
+
+    def write(
+        height: int,
+        *,
+        bends: tuple[str, ...] = (),
+        half: bool = False,
+        pixels: bool = True,
+        plain: bool = False,
+    ) -> Graph:
+        names = [layer.name for layer in layers]
+        if height not in heights:
+            raise CheckpointError(f"no rung of {height} px; there are {', '.join(map(str, heights))}")
+        for name in bends:
+            if name not in names:
+                raise CheckpointError(f"no layer {name} to bend; there are {', '.join(names)}")
+        graph = Graph("synthesis", half)
+        picture = draw(graph, height, bends, plain)
+        if pixels:
+            to_pixels(graph, picture, channels, height, low)
+        else:
+            graph.output(graph.to_float(picture), "image", "float32", 1, channels, height, height)
+        return graph
+
+    return write
+
+
+def plane(graph: Graph, row: Value, channels: int) -> Value:
+    """Return a float32 row (1, channels) as what multiplies pictures, (1, channels, 1, 1)."""
+    return graph.to_picture(graph.node("Reshape", row, graph.constant([1, channels, 1, 1], "int64")))
 
 
 def pad(graph: Graph, x: Value, top: int, bottom: int, left: int, right: int) -> Value:
@@ -290,7 +318,7 @@ def convolve(
     return graph.node("DepthToSpace", x, blocksize=4, mode="CRD")
 
 
-def pixels(graph: Graph, picture: Value, channels: int, height: int, low: float = -1.0) -> None:
+def to_pixels(graph: Graph, picture: Value, channels: int, height: int, low: float = -1.0) -> None:
     """Declare a picture (1, channels, H, W) from `low` to 1 as the output `image`, uint8 (height, width, 3).
 
     One channel becomes grey; a fourth, or a second after grey, is the opacity, over black.

@@ -92,32 +92,17 @@ class Synthesis:
         each = (convolution for block in self.blocks for convolution in block.convolutions)
         return {c.noise: (1, 1, c.side, c.side) for c in each if c.noise}
 
-    def graph(
-        self,
-        height: int,
-        *,
-        bends: tuple[str, ...] = (),
-        half: bool = False,
-        pixels: bool = True,
-        plain: bool = False,
-    ) -> Graph:
-        """Return the graph of one rung (see network.Synthesis)."""
-        parts.check_rung(height, self.heights, bends, self.layers)
-        graph = Graph("synthesis", half)
-        picture = self._picture(graph, height, partial(_convolve, plain=plain), bends)
-        if pixels:
-            parts.pixels(graph, picture, self.channels, height)
-        else:
-            graph.output(graph.to_float(picture), "image", "float32", 1, self.channels, height, height)
-        return graph
+    def draw(self, graph: Graph, height: int, bends: tuple[str, ...], plain: bool) -> Value:
+        """Write one rung; return its picture (see parts.synthesis)."""
+        return self._draw(graph, height, partial(_convolve, plain=plain), bends)
 
     def grouped(self, height: int) -> Graph:
         """Return the graph of one rung as an export of the published code has it, to be measured against."""
         graph = Graph("grouped")
-        parts.pixels(graph, self._picture(graph, height, _convolve_grouped, ()), self.channels, height)
+        parts.to_pixels(graph, self._draw(graph, height, _convolve_grouped, ()), self.channels, height)
         return graph
 
-    def _picture(
+    def _draw(
         self, graph: Graph, height: int, convolve: Callable[..., Value], bends: tuple[str, ...]
     ) -> Value:
         """Write all from the constant to the picture, each convolution as `convolve` does."""
@@ -170,7 +155,7 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, 
     else:
         norm = graph.node("Div", graph.constant(early), norm)
     fetch = partial(_even, c) if graph.kind == "float16" else c.weight
-    x = graph.node("Mul", x, _plane(graph, style, c.inputs))
+    x = graph.node("Mul", x, parts.plane(graph, style, c.inputs))
     if c.up and graph.kind == "float16":  # for a GPU
         whole = graph.large(f"{c.name}.weight", lambda: fetch().transpose(1, 0, 2, 3))
         x = graph.node("ConvTranspose", x, whole, strides=[2, 2])
@@ -184,7 +169,7 @@ def _convolve(graph: Graph, x: Value, w: Value, c: Convolution, kernel: Floats, 
         x = parts.convolve(graph, x, c.name, fetch, (c.inputs, c.outputs), c.side, plain)
     else:
         x = graph.node("Conv", x, graph.large(f"{c.name}.weight", fetch), pads=[c.size // 2] * 4)
-    x = graph.node("Mul", x, _plane(graph, norm, c.outputs))
+    x = graph.node("Mul", x, parts.plane(graph, norm, c.outputs))
     if c.noise:
         grain = graph.node(
             "Mul", graph.input(c.noise, 1, 1, c.side, c.side), graph.constant(c.strength * early)
@@ -243,11 +228,6 @@ def _even(c: Convolution) -> Floats:
     """Return the weights, those of each output brought near one."""
     even: Floats = c.weight() * _factors(c)[:, None, None, None]
     return even
-
-
-def _plane(graph: Graph, row: Value, channels: int) -> Value:
-    """Return a float32 row (1, channels) as what multiplies pictures, (1, channels, 1, 1)."""
-    return graph.to_picture(graph.node("Reshape", row, graph.constant([1, channels, 1, 1], "int64")))
 
 
 def _clamp(graph: Graph, x: Value, clamp: float | None) -> Value:
@@ -322,7 +302,7 @@ def network(
         style_groups=parts.style_groups([*sides, sides[-1]]),
         mapping=mapping.graph,
         mapped=True,
-        synthesis=synthesis.graph,
+        synthesis=parts.synthesis(synthesis.draw, synthesis.heights, synthesis.layers, synthesis.channels),
         grouped=synthesis.grouped,
         w_avg=None if w_avg is None else w_avg(),
         noises=synthesis.noises(),

@@ -84,18 +84,8 @@ class Synthesis:
         """The layers that can be bent: all but the picture's."""
         return tuple(Bendable(layer.name, layer.outputs, layer.side) for layer in self.layers[:-1])
 
-    def graph(
-        self,
-        height: int,
-        *,
-        bends: tuple[str, ...] = (),
-        half: bool = False,
-        pixels: bool = True,
-        plain: bool = False,
-    ) -> Graph:
-        """Return the graph (see network.Synthesis)."""
-        parts.check_rung(height, [self.side], bends, self.bendable)
-        graph = Graph("synthesis", half)
+    def draw(self, graph: Graph, height: int, bends: tuple[str, ...], plain: bool) -> Value:
+        """Write one rung; return its picture (see parts.synthesis)."""
         ws = graph.input("ws", 1, len(self.layers) + 1, self.w_dim)
         w = [graph.node("Gather", ws, graph.constant(number, "int64"), axis=1)
              for number in range(len(self.layers) + 1)]  # fmt: skip
@@ -104,11 +94,7 @@ class Synthesis:
             x = _layer(graph, x, style, layer, self.scale if layer.last else 1.0)
             if layer.name in bends:
                 x = parts.bend(graph, x, layer.name, layer.outputs, layer.side)
-        if pixels:
-            parts.pixels(graph, x, self.channels, height)
-        else:
-            graph.output(graph.to_float(x), "image", "float32", 1, self.channels, height, height)
-        return graph
+        return x
 
 
 # A sine of frequency f and phase p, seen through the inverse transform x -> R x + t, is the sine of
@@ -174,9 +160,9 @@ def _layer(graph: Graph, x: Value, w: Value, layer: Layer, scale: float) -> Valu
         norm = graph.node("Div", graph.constant(bias_gain / small), norm)
         style = graph.node("Mul", style, graph.constant(gain))
         weight = graph.large(f"{layer.name}.weight", lambda: _even(layer) * np.float32(small))
-        x = graph.node("Mul", x, _plane(graph, style, layer.inputs))
+        x = graph.node("Mul", x, parts.plane(graph, style, layer.inputs))
         x = graph.node("Conv", x, weight, pads=[layer.size - 1] * 4)
-        x = graph.node("Mul", x, _plane(graph, norm, layer.outputs))
+        x = graph.node("Mul", x, parts.plane(graph, norm, layer.outputs))
         bias = graph.large(f"{layer.name}.bias", lambda: layer.bias()[:, None, None] * np.float32(bias_gain))
         x = graph.node("Add", x, bias)
     x = _up(graph, x, layer)
@@ -194,10 +180,6 @@ def _even(layer: Layer) -> Floats:
     weight = layer.weight()
     even: Floats = weight / np.sqrt(np.square(weight).mean((1, 2, 3), keepdims=True))
     return even
-
-
-def _plane(graph: Graph, row: Value, channels: int) -> Value:
-    return graph.to_picture(graph.node("Reshape", row, graph.constant([1, channels, 1, 1], "int64")))
 
 
 def _up(graph: Graph, x: Value, layer: Layer) -> Value:
@@ -283,7 +265,7 @@ def read(weights: Weights) -> Network:
         style_groups=parts.style_groups([sides[0] - 2 * margin, *rates]),
         mapping=mapping.graph,
         mapped=True,
-        synthesis=synthesis.graph,
+        synthesis=parts.synthesis(synthesis.draw, (synthesis.side,), synthesis.bendable, synthesis.channels),
         w_avg=None if w_avg is None else w_avg(),
         transform=True,
         layers=synthesis.bendable,

@@ -1,5 +1,6 @@
 """Pieces of generators without styles: batch norm folded into convolutions, gated units, noise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from models.importers import parts
 from models.importers.graph import Graph, Value
+from models.importers.network import Layer, Network, Synthesis
 from models.importers.parts import Floats
 from models.importers.weights import Fetch, Weights
 
@@ -41,6 +43,38 @@ def read_normed(
         return folded
 
     return Normed(name, lambda: raw() * scale()[:, None, None, None], whole, scale, outputs)
+
+
+def enter(graph: Graph, first: Normed, z_dim: int) -> Value:
+    """Return the first features (1, outputs, 4, 4): a transposed convolution of the input `ws`, one pixel."""
+    z = graph.node("Reshape", graph.input("ws", 1, 1, z_dim), graph.constant([1, z_dim], "int64"))
+    wide = 16 * first.outputs
+    weight = graph.weights("first.weight", lambda: first.weight().transpose(1, 0, 2, 3).reshape(-1, wide))
+    bias = graph.weights("first.bias", lambda: np.repeat(first.bias(), 16))
+    return graph.node("Reshape", graph.node("Gemm", z, weight, bias), graph.constant([1, -1, 4, 4], "int64"))
+
+
+def network(
+    architecture: str, z_dim: int, noises: Mapping[str, tuple[int, ...]], synthesis: Synthesis,
+    heights: tuple[int, ...], layers: tuple[Layer, ...],
+) -> Network:  # fmt: skip
+    """Return a network whose one style is z itself."""
+    return Network(
+        architecture=architecture,
+        z_dim=z_dim,
+        w_dim=z_dim,
+        num_ws=1,
+        classes=0,
+        heights=heights,
+        style_groups=parts.style_groups([4]),
+        mapping=lambda: parts.identity_mapping(z_dim),
+        mapped=False,
+        synthesis=synthesis,
+        w_avg=np.zeros(z_dim, np.float32),
+        noises=noises,
+        layers=layers,
+        facts={"channels": {layer.name: layer.channels for layer in layers}},
+    )
 
 
 def gate(graph: Graph, x: Value) -> Value:

@@ -70,7 +70,7 @@ class Synthesis(Protocol):
         inputs that the rung has; `transform` (3, 3) where the network has one; `bend_<layer>` (len(BEND),)
         for each of `bends` that the rung reaches. Output: uint8 (height, width, 3) RGB, or where `pixels` is
         false the picture as published, float32 (1, channels, height, width). `half` keeps weights and
-        activations in float16. `plain` writes every convolution as one `Conv`, as quantisers want it,
+        activations in float16. `plain` writes convolutions as `Conv` alone, as quantisers want it,
         where there would be a faster way on a CPU.
         Raise CheckpointError for a height or a layer that the network lacks.
         """

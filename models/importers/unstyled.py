@@ -1,4 +1,4 @@
-"""Pieces of generators without styles: batch norm folded into convolutions, gated units, noise."""
+"""Pieces of generators without styles: first features, batch norm folded into convolutions, gates, noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -10,6 +10,7 @@ from engine.core.state import HANDS, ShowState
 from engine.core.units import TICKS_PER_SECOND
 from engine.distribution import Distribution
 from engine.workers.links import DEVICE_KINDS
+from engine.workers.shared import Board
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -62,6 +63,12 @@ def _musician(state: ShowState) -> str:
     return f"musician {mode}   {plan}   hears {key}   kept {musician.kept}   repeats {musician.repeats}"
 
 
+def _page(board: Board) -> tuple[str, ...]:
+    """Return the line of the web page; no token: the audience may see it."""
+    port = board["port"]
+    return (f"page on port {port:.0f}   {board['clients']:.0f} open" if port else "page can't be served",)
+
+
 def lines(session: "Session") -> tuple[str, ...]:
     """Return the lines for the present state."""
     show, state, seen = session.show, session.state, session.presentation
@@ -80,5 +87,6 @@ def lines(session: "Session") -> tuple[str, ...]:
         _cast(session),
         *((_musician(state),) if show.musician else ()),
         *trouble[:1],
+        *(_page(session.desk.link.board) if session.desk else ()),
         f"inputs {session.source.taken}   dropped {session.source.dropped}   MIDI {ports}",
     )

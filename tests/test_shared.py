@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.workers.shared import SPAWN, Board, FrameStore, Ring
+from engine.workers.shared import SPAWN, Board, FrameStore, Latest, Ring
 
 
 def other_side(ring: Ring, board: Board, frames: FrameStore) -> None:
@@ -58,3 +58,18 @@ def test_a_writer_that_died_half_way_does_not_slow_the_readers_for_good() -> Non
 def test_a_frame_too_large_is_refused() -> None:
     with pytest.raises(ValueError, match="9 x 8 does not fit 8 x 8"):
         FrameStore(8, 8, 2).write(0, 0, np.zeros((8, 9, 3), np.uint8), 0, 0, False, ())
+
+
+def test_the_latest_is_whole_or_not_there() -> None:
+    latest = Latest(8)
+    assert latest.read() == (0, b"")
+    assert latest.write(b"first")
+    assert latest.read() == (1, b"first")
+    assert not latest.write(b"too long for it")
+    assert latest.read() == (1, b"first")
+    latest._head[0] += 1  # a writer has begun, or died half way
+    assert latest.read() is None
+    assert latest.write(b"second")
+    read = latest.read()
+    assert read
+    assert read[1] == b"second"

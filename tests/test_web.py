@@ -25,6 +25,7 @@ from engine.core.events import Body, Control, Go, Mark, Recall, Store, Swap, dec
 from engine.core.parameters import INDEX
 from engine.core.show import Show, ShowError, parse
 from engine.core.state import initial
+from engine.distribution import Distribution
 from engine.io.video import probe
 from engine.offline import verify
 from engine.recording import read
@@ -266,6 +267,13 @@ async def test_the_picture_is_the_one_that_is_shown() -> None:
         await asyncio.sleep(0.2)
         link.frames.write(2, 2, pixels, int(monotonic_us()), 0, False, ())
         assert await asked == 200
+
+
+def test_the_histogram_counts_every_measurement_once() -> None:
+    distribution = Distribution()
+    for ms in (0.05, -0.05, 0.2, 3.0, 3.0, 20.0, 5000.0):
+        distribution.add(ms)
+    assert distribution.histogram((0.1, 1.0, 8.0)) == (2, 1, 2, 2)
 
 
 # Who is let in.

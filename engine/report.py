@@ -184,7 +184,7 @@ def table(report: dict[str, Any]) -> str:
         what = f"refused: {swap['refused']}" if "refused" in swap else f"entered over {swap['fade_s']:.1f} s"
         lines.append(f"  swap      {swap['at_s']:.1f} s: {swap['generator']} {what}")
     if report["revisions"]:
-        lines.append(f"  show      {report['revisions']} revisions while it played")
+        lines.append(f"  show      revised while it played: {report['revisions']}")
     restarted = [f"{name} {count}" for name, count in report["restarts"].items() if count]
     if restarted:
         lines.append(f"  restarts  {', '.join(restarted)}")

@@ -91,7 +91,7 @@ class Reviser:
             self._take(text, self._load(text))
         except ShowError as error:
             self.trouble = str(error)
-            self._say(f"{self.trouble}\nthe show goes on as it was")
+            self._say(self.trouble)
 
     def _load(self, text: str) -> tuple[Show, Show]:
         """Return the show of a text, and as it plays from here on. Raise ShowError."""

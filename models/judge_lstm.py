@@ -217,7 +217,7 @@ def endurance(folder: Path, steps: int) -> dict[str, float]:
 
 def judge(what: Material, run: Path, against: list[Path], model: Path | None, steps: int) -> dict[str, Any]:
     """Return the whole judgement, ready for JSON."""
-    runs = {run.name: run} | {other.name: other for other in against}
+    runs = {str(folder): folder for folder in (run, *against)}
     report: dict[str, Any] = {"bits": code_lengths(what, runs)}
     if model is not None:
         held = [what.line(piece, None) for piece in what.held]

@@ -24,10 +24,10 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from pythonosc.udp_client import SimpleUDPClient  # noqa: E402
 from staged import first_light, kill, playing  # noqa: E402
 
 from engine.core.events import Control, NoteOff, NoteOn  # noqa: E402
-from engine.io.osc import OscSender  # noqa: E402
 from engine.session import Session  # noqa: E402
 
 SAMPLE_S, FAULT_S = 10.0, 60.0
@@ -74,13 +74,13 @@ def disturb(session: Session, chance: random.Random) -> str:
     return f"{number.name} {worker.name}"
 
 
-def play(session: Session, osc: OscSender, chance: random.Random) -> None:
+def play(session: Session, osc: SimpleUDPClient, chance: random.Random) -> None:
     """Send a handful of inputs."""
     now, note = session.clock.now(), chance.randrange(36, 84)
     session.inbox.put(now, "midi:soak", NoteOn(chance.randint(1, 4), note, chance.random()))
     session.inbox.put(now + chance.randrange(48_000), "midi:soak", NoteOff(chance.randint(1, 4), note, 0.5))
     session.inbox.put(now, "midi:soak", Control("/midi/1/cc/1", chance.random()))
-    osc.send(f"/1/fader{chance.randint(1, 4)}", (chance.random(),))
+    osc.send_message(f"/1/fader{chance.randint(1, 4)}", chance.random())
 
 
 def grown(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -135,7 +135,7 @@ def main() -> int:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     with playing(folder, first_light(osc=listen)) as session, open(folder / "soak.csv", "w") as file:
         assert session.osc is not None
-        osc = OscSender([listen])
+        osc = SimpleUDPClient("127.0.0.1", int(listen.rpartition(":")[2]))
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         begun = time.monotonic()

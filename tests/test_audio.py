@@ -24,8 +24,8 @@ from engine.core.show import Show
 from engine.core.state import AUDIO, initial
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.hearing.ear import BEAT, LEVELS, ONSET, TEMPO, Ear, Told
-from engine.io.audio import DeviceError
 from engine.io.capture import Loop, Microphone, open_capture
+from engine.io.miniaudio_device import DeviceError
 from engine.io.window import Headless
 from engine.recording import read
 from engine.session import Session, Stage

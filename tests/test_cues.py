@@ -541,7 +541,7 @@ PRESET = "[[preset]]\nname = 'dim'\n"
         ("follow_s = 2\nautofollow_s = 1", "cue[0]: follow_s and autofollow_s: one of them is enough"),
         ("fades = { psy = { s = 1 } }", "a.toml:4: cue[0].fades: no parameter 'psy'; did you mean 'psi'?"),
         ("fades = { walk.speed = { s = 1 } }", "cue[0].fades: walk.speed: a name with a dot is to be in"),
-        ("levels = { walk.speed = 1 }", 'cue[0].levels: walk.speed: a name with a dot is to be in quotes'),
+        ("levels = { walk.speed = 1 }", "cue[0].levels: walk.speed: a name with a dot is to be in quotes"),
         ("fades = { hue = { curv = 's' } }", "cue[0].fades.hue.curv: no such key; did you mean 'curve'?"),
         ("fades = { psi = { s = 1, beats = 2 } }", "a.toml:4: cue[0].fades.psi: s and beats: one of them is"),
         ('snap = "bars"', "a.toml:4: cue[0].snap: input should be 'none', 'beat' or 'bar', found 'bars'"),

@@ -1,8 +1,7 @@
 """Sound devices: JACK, whatever miniaudio finds, or a timer where there is none."""
 
-import ctypes
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, ClassVar, Final, Protocol
@@ -13,17 +12,11 @@ from numpy.typing import NDArray
 from engine import priority
 from engine.clock import monotonic_us
 from engine.core.units import SAMPLE_RATE
+from engine.io.miniaudio_device import BACKENDS, PERIODS, DeviceError, MiniaudioDevice, framed, library
 from engine.workers.links import MIDI_BYTES
 
 MAX_BLOCK: Final = 8192  # frames; JACK's own limit
-_LOST_US: Final = 1e6  # a device that has not called back for so long is gone
-_PERIODS: Final = 2  # blocks in a device's buffer, where it is ours to choose
 _STARTED_BLOCKS: Final = 8  # the first fill the buffer at once: their times say nothing
-BACKENDS: Final = ("JACK", "PULSEAUDIO", "ALSA", "COREAUDIO", "WASAPI")
-
-
-class DeviceError(Exception):
-    """A device cannot be opened; the message says why."""
 
 
 class Player(Protocol):
@@ -83,7 +76,7 @@ class Timer:
 
     def __init__(self, block: int) -> None:
         self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
-        self.latency_frames = self.contract_frames = _PERIODS * block
+        self.latency_frames = self.contract_frames = PERIODS * block
         self._out = np.zeros((block, 2), np.float32)
         self._stop = Event()
         self._thread: Thread | None = None
@@ -126,16 +119,7 @@ class Timer:
             frame += self.block
 
 
-_ON_ALSA_ERROR = ctypes.CFUNCTYPE(None)(lambda: None)
-
-
-def quiet_alsa() -> None:
-    """Keep ALSA's library from writing a page of errors whenever there is no card."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_ON_ALSA_ERROR)
-
-
-class Miniaudio:
+class Miniaudio(MiniaudioDevice):
     """The first of miniaudio's backends that opens. It gives no times: the callback's own are the clock.
 
     Its latency is its buffer. A gap between two callbacks that is longer than the buffer is an underrun,
@@ -146,65 +130,27 @@ class Miniaudio:
     connections = 0
 
     def __init__(self, block: int, backends: Sequence[str] = BACKENDS) -> None:
-        try:
-            import miniaudio
-        except ImportError as error:
-            raise DeviceError("miniaudio is not installed: pip install miniaudio") from error
-
-        quiet_alsa()
-
-        class PlaybackDevice(miniaudio.PlaybackDevice):  # type: ignore[misc]
-            """The library knows periods in milliseconds only; its configuration knows frames."""
-
-            def _make_context(self, *arguments: Any) -> Any:
-                self._devconfig.periodSizeInMilliseconds = 0
-                self._devconfig.periodSizeInFrames = block
-                return super()._make_context(*arguments)
-
-        self._device = self._open(miniaudio, PlaybackDevice, backends)
-        self.rate, self.block, self.underruns = int(self._device._device.sampleRate), block, 0
-        self.latency_frames = self.contract_frames = _PERIODS * block
+        super().__init__(self._open(block, backends))
+        self.block, self.underruns = block, 0
+        self.latency_frames = self.contract_frames = PERIODS * block
         self._out = np.zeros((MAX_BLOCK, 2), np.float32)
-        self._called_us = 0.0
-        self._stopped = False
 
     @staticmethod
-    def _open(miniaudio: Any, device: Callable[..., Any], backends: Sequence[str]) -> Any:
+    def _open(block: int, backends: Sequence[str]) -> Any:
+        miniaudio = library()
+        device = framed(miniaudio.PlaybackDevice, block)
         for name in backends:
             with suppress(miniaudio.MiniaudioError):
                 return device(
                     output_format=miniaudio.SampleFormat.FLOAT32, nchannels=2, sample_rate=SAMPLE_RATE,
-                    callback_periods=_PERIODS, backends=[miniaudio.Backend[name]],
+                    callback_periods=PERIODS, backends=[miniaudio.Backend[name]],
                     thread_prio=miniaudio.ThreadPriority.REALTIME, app_name="Chladni",
                 )  # fmt: skip
         raise DeviceError(f"no sound device through {', '.join(backends)}")
 
-    @property
-    def alive(self) -> bool:
-        """Whether it still calls back."""
-        return not self._stopped and monotonic_us() - self._called_us < _LOST_US
-
     def start(self, player: Player) -> None:
         """Begin to call back."""
-        self._called_us = monotonic_us()
-        self._device.stop_callback = self._stop
-        callbacks = self._callbacks(player)
-        next(callbacks)
-        try:
-            self._device.start(callbacks)
-        except Exception as error:  # the library's own, or cffi's
-            raise DeviceError(f"the sound device does not start: {error}") from error
-
-    def tend(self) -> None:
-        """Nothing to be done."""
-
-    def close(self) -> None:
-        """End; a device that is gone cannot object."""
-        with suppress(Exception):
-            self._device.close()
-
-    def _stop(self) -> None:
-        self._stopped = True
+        self._begin(self._callbacks(player))
 
     def _callbacks(self, player: Player) -> Generator[NDArray[np.float32] | bytes, int, None]:
         frame = blocks = 0

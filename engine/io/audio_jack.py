@@ -12,7 +12,8 @@ import numpy as np
 
 from engine import priority
 from engine.clock import monotonic_us
-from engine.io.audio import MAX_BLOCK, DeviceError, Player
+from engine.io.audio import MAX_BLOCK, Player
+from engine.io.miniaudio_device import DeviceError
 from engine.workers.links import MIDI_PORT_LOST, MIDI_PORT_OPENED
 
 _LOST_US: Final = 1e6  # a server that has not called for so long counts as gone

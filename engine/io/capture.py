@@ -14,13 +14,11 @@ from engine import priority
 from engine.clock import monotonic_us
 from engine.core.units import SAMPLE_RATE
 from engine.devices import NULL_DEVICE
-from engine.io.audio import BACKENDS, DeviceError, quiet_alsa
+from engine.io.miniaudio_device import BACKENDS, PERIODS, DeviceError, MiniaudioDevice, framed, library
 
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff"})
 AUTO: Final = "auto"
 _BLOCK: Final = 256  # frames, where it is ours to choose
-_PERIODS: Final = 2
-_LOST_US: Final = 1e6
 
 # Takes the frame number of the block's first sample, when that sample was at the input (monotonic
 # microseconds), and the block, mono, which is the input's own and to be copied.
@@ -128,7 +126,7 @@ def _decoded(path: Path) -> Iterator[NDArray[np.float32]]:
             return
 
 
-class Microphone:
+class Microphone(MiniaudioDevice):
     """A capture device of one of miniaudio's backends: the default, or one by part of its name.
 
     It gives no times: its callbacks' own are the clock, and the block that they bring has just been heard.
@@ -137,29 +135,14 @@ class Microphone:
     kind: ClassVar[str] = "miniaudio"
 
     def __init__(self, device: str = AUTO, backends: tuple[str, ...] = BACKENDS) -> None:
-        try:
-            import miniaudio
-        except ImportError as error:
-            raise DeviceError("miniaudio is not installed: pip install miniaudio") from error
-
-        quiet_alsa()
-
-        class CaptureDevice(miniaudio.CaptureDevice):  # type: ignore[misc]
-            """The library knows periods in milliseconds only; its configuration knows frames."""
-
-            def _make_context(self, *arguments: Any) -> Any:
-                self._devconfig.periodSizeInMilliseconds = 0
-                self._devconfig.periodSizeInFrames = _BLOCK
-                return super()._make_context(*arguments)
-
-        self._device, self.name = self._open(miniaudio, CaptureDevice, device, backends)
-        self.rate, self.block = int(self._device._device.sampleRate), _BLOCK
-        self.buffer_frames = (_PERIODS - 1) * _BLOCK
-        self._called_us = 0.0
-        self._stopped = False
+        opened, self.name = self._open(device, backends)
+        super().__init__(opened)
+        self.block, self.buffer_frames = _BLOCK, (PERIODS - 1) * _BLOCK
 
     @staticmethod
-    def _open(miniaudio: Any, make: Callable[..., Any], device: str, backends: tuple[str, ...]) -> Any:
+    def _open(device: str, backends: tuple[str, ...]) -> Any:
+        miniaudio = library()
+        make = framed(miniaudio.CaptureDevice, _BLOCK)
         for name in backends:
             backend = miniaudio.Backend[name]
             with suppress(miniaudio.MiniaudioError):
@@ -173,39 +156,16 @@ class Microphone:
                     chosen = None if device == AUTO else found[0]["id"]
                     opened = make(
                         input_format=miniaudio.SampleFormat.FLOAT32, nchannels=1, sample_rate=SAMPLE_RATE,
-                        device_id=chosen, callback_periods=_PERIODS, backends=[backend],
+                        device_id=chosen, callback_periods=PERIODS, backends=[backend],
                         thread_prio=miniaudio.ThreadPriority.REALTIME, app_name="Chladni",
                     )  # fmt: skip
                     return opened, found[0]["name"]
         wanted = "no sound input" if device == AUTO else f"no sound input has {device!r} in its name"
         raise DeviceError(wanted)
 
-    @property
-    def alive(self) -> bool:
-        """Whether it still calls back."""
-        return not self._stopped and monotonic_us() - self._called_us < _LOST_US
-
     def start(self, take: Take) -> None:
         """Begin to call back."""
-        self._called_us = monotonic_us()
-        self._device.stop_callback = self._stop
-        callbacks = self._callbacks(take)
-        next(callbacks)
-        try:
-            self._device.start(callbacks)
-        except Exception as error:  # the library's own, or cffi's
-            raise DeviceError(f"the sound input does not start: {error}") from error
-
-    def tend(self) -> None:
-        """Nothing to be done."""
-
-    def close(self) -> None:
-        """End; a device that is gone cannot object."""
-        with suppress(Exception):
-            self._device.close()
-
-    def _stop(self) -> None:
-        self._stopped = True
+        self._begin(self._callbacks(take))
 
     def _callbacks(self, take: Take) -> Generator[None, bytes, None]:
         frame = 0

@@ -7,9 +7,9 @@ import numpy as np
 
 from engine import priority
 from engine.clock import monotonic_us
-from engine.io.audio import DeviceError
 from engine.io.audio_jack import CAPTURE_LATENCY, latency_query
 from engine.io.capture import AUTO, Take
+from engine.io.miniaudio_device import DeviceError
 
 _LOST_US: Final = 1e6
 _TEND_US: Final = 0.25e6

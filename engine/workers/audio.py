@@ -17,8 +17,8 @@ from engine import priority
 from engine.clock import DelayLockedLoop, monotonic_us
 from engine.core.events import AudioBeat, Control
 from engine.hearing.ear import BEAT, LEVELS, ONSET, TEMPO, Ear, Told
-from engine.io.audio import DeviceError
 from engine.io.capture import Capture, open_capture
+from engine.io.miniaudio_device import DeviceError
 from engine.workers.links import AudioLink, pack_text
 
 ADDRESSES: Final = (*LEVELS, ONSET, TEMPO, BEAT)

@@ -18,7 +18,8 @@ from engine.clock import DelayLockedLoop, monotonic_us
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.core.units import SAMPLE_RATE
-from engine.io.audio import BACKENDS, Device, DeviceError, open_device
+from engine.io.audio import Device, open_device
+from engine.io.miniaudio_device import BACKENDS, DeviceError
 from engine.render.soundfont import instruments
 from engine.render.synth import LANES, Instrumentarium, Synth, render_block
 from engine.workers.ahead import Ahead

@@ -244,11 +244,11 @@ def test_a_judgement_has_every_part(music: Material, tmp_path: Path, monkeypatch
     monkeypatch.setattr(judge_lstm, "GENERATED", (2, 300))
     train_lstm.train(music, tmp_path / "run", steps=3, shape=SMALL)
     export.export(tmp_path / "run", "small", tmp_path)
-    report = judge_lstm.judge(music, tmp_path / "run", [tmp_path / "run" / "best"], tmp_path / "small", 300)
-    assert set(report["bits"]) == {
-        "unigram", "5-gram", "run", "run, conditions told", "best", "best, conditions told",
-    }  # fmt: skip
+    run, best = tmp_path / "run", tmp_path / "run" / "best"
+    report = judge_lstm.judge(music, run, [best], tmp_path / "small", 300)
+    told = {f"{each}, conditions told" for each in (run, best)}
+    assert set(report["bits"]) == {"unigram", "5-gram", str(run), str(best)} | told
     assert 0 < report["bits"]["5-gram"]["event"] < report["bits"]["unigram"]["event"]
-    assert report["exported"]["played"]["event"] == pytest.approx(report["bits"]["run"]["event"], abs=0.1)
+    assert report["exported"]["played"]["event"] == pytest.approx(report["bits"][str(run)]["event"], abs=0.1)
     assert set(report["distances"]["velocity"]) == {"generated", "held out"}
     assert report["copying"]["held out"]["longest n-gram shared with training, largest"] > 8

@@ -231,6 +231,7 @@ class Session:
             folder, _ = library.find(show.text, Text)
             config = poet.PoetConfig(folder, seed=show.seed)
             self._others.append(Worker("poet", poet.run, (self.poet, config), self.poet.board))
+        self._later: list[Worker] = []  # nobody sees or hears these: they start once the first frame is due
         self.query = query_link() if show.osc.query and not stage.replay else None
         if show.osc.query and self.query:
             host, port = show.osc.query.rsplit(":", 1)
@@ -238,7 +239,7 @@ class Session:
             query_config = query.QueryConfig(
                 host, int(port), (osc_host, int(osc_port)) if osc_host else None, tuple(self.generators)
             )
-            self._others.append(
+            self._later.append(
                 Worker("query", query.run, (self.query, query_config), self.query.board, query.NICE)
             )
         if stage.health_port is not None:
@@ -248,7 +249,7 @@ class Session:
         if stage.page:
             link = web_link()
             self.desk = Desk(link, self.presenter)
-            self._others.append(Worker("web", web.run, (link, stage.page), link.board, web.NICE))
+            self._later.append(Worker("web", web.run, (link, stage.page), link.board, web.NICE))
         for worker in self._others:
             worker.start()
 
@@ -575,6 +576,12 @@ class Session:
             for request, *text in self.poet.written.pop_all():
                 self.inbox.put(self.clock.now(), STAGE, Line(request, unpack_text(text)))
 
+    def _start_later(self) -> None:
+        """Start the workers that the first frame did not have to wait for."""
+        for worker in self._later:
+            worker.start()
+        self._others, self._later = [*self._others, *self._later], []
+
     def _warn(self, problem: str | None) -> None:
         """Say a problem once, at once; the report says it again."""
         if problem and problem not in self.warnings:
@@ -629,6 +636,8 @@ class Session:
             for link in filter(None, links):
                 for ring in (each for each in vars(link).values() if isinstance(each, Ring)):
                     ring.ring()
+        if self._later and self.presentation.due:
+            self._start_later()
         self.casting.shaders = self.presenter.shaders
         for problem in self.casting.look(self.state):
             self._warn(problem)

@@ -97,6 +97,13 @@ def test_the_folder_holds_what_the_manifest_names_and_a_card(name: str) -> None:
     assert {path.name for path in (WEIGHTS / name).iterdir()} == named | {manifest.FILE, "card.md"}
 
 
+@pytest.mark.parametrize(
+    "path", sorted(WEIGHTS.glob("*/*.onnx")), ids=lambda path: str(path.relative_to(WEIGHTS))
+)
+def test_no_graph_tells_where_it_was_made(path: Path) -> None:
+    assert b'.py", line ' not in path.read_bytes()
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_pictures_vary_with_the_latent_and_walk_smoothly(name: str) -> None:
     model = generator(name)

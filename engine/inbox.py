@@ -1,18 +1,24 @@
 """The one door into the state: orders what devices deliver, and logs what enters."""
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from heapq import heappop, heappush
-from queue import Empty, SimpleQueue
+from threading import Lock
 
-from engine.core.events import Body, Event
+from engine.core.events import Body, Control, Event
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 
 MAX_WAITING = 100_000  # more than that at once is a flood: the newest is dropped and counted
+_MANY = 64  # so many values wake the core: it takes them in under half a millisecond
 _MAX_AHEAD = 120 * SAMPLE_RATE
 _MAX_BEHIND = SAMPLE_RATE
 
 
+# A note is to be heard as soon as its contract allows, so it wakes the core. A value of a knob or a fader is
+# not seen before the next control step, for which the core wakes anyhow: it is taken then, still in the tick
+# of its stamp, for nobody has closed that one. Else a thousand of them a second would be a thousand wakings,
+# and a core that was asleep finds its code gone from the processor's caches.
 class Inbox:
     """Takes (stamp, source, body) from any thread and hands over, in order, what is due.
 
@@ -23,8 +29,9 @@ class Inbox:
 
     def __init__(self, log: Callable[[Event], None]) -> None:
         self._log = log
-        self._arrived: SimpleQueue[tuple[int, str, Body]] = SimpleQueue()
-        self._woken_by: tuple[int, str, Body] | None = None
+        self._arrived: deque[tuple[int, str, Body]] = deque()
+        self._bell = Lock()  # held while it is silent
+        self._bell.acquire()
         self._waiting: list[tuple[int, str, int, Body]] = []
         self._arrivals = 0
         self.taken = 0
@@ -32,24 +39,28 @@ class Inbox:
 
     def put(self, sample: int, source: str, body: Body) -> None:
         """Deliver a body stamped at a show sample."""
-        if self._arrived.qsize() >= MAX_WAITING:
+        arrived = self._arrived
+        if len(arrived) >= MAX_WAITING:
             self.dropped += 1
-        else:
-            self._arrived.put((sample, source, body))
+            return
+        arrived.append((sample, source, body))
+        if (type(body) is not Control or len(arrived) >= _MANY) and self._bell.locked():
+            with suppress(RuntimeError):  # another thread has just rung
+                self._bell.release()
 
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until something is delivered, at most `timeout_s`; called by the core's thread alone."""
-        if self._woken_by is None:
-            with suppress(Empty):
-                self._woken_by = self._arrived.get(timeout=max(timeout_s, 0.0))
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until the core is needed, at most `timeout_s`; True if it is. For the core's thread alone."""
+        return self._bell.acquire(timeout=max(timeout_s, 0.0))
 
     def due(self, tick: int) -> list[Event]:
         """Return the events that enter the open tick `tick`, and log them."""
         start = tick * TICK_SAMPLES
         none_waits = not self._waiting or self._waiting[0][0] >= start + TICK_SAMPLES
-        if none_waits and self._woken_by is None and self._arrived.empty():
+        if none_waits and not self._arrived:
             return []
-        for sample, source, body in self._arrivals_now():
+        self._bell.acquire(blocking=False)  # what it has rung for is taken here
+        for _ in range(len(self._arrived)):
+            sample, source, body = self._arrived.popleft()
             if sample > start + _MAX_AHEAD or len(self._waiting) >= MAX_WAITING:
                 self.dropped += 1
                 continue
@@ -67,10 +78,3 @@ class Inbox:
     def next_sample(self) -> int | None:
         """Return the stamp of the next event that waits for its tick, or None; for the core's thread."""
         return self._waiting[0][0] if self._waiting else None
-
-    def _arrivals_now(self) -> list[tuple[int, str, Body]]:
-        arrived = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
-        if self._woken_by is not None:
-            arrived.insert(0, self._woken_by)
-            self._woken_by = None
-        return arrived

@@ -51,7 +51,7 @@ class Presentation:
 
             marker.prepare()
         # (tick, stamp, whether it is a note) of the inputs not yet answered, from the core
-        self.inputs: deque[tuple[int, int, bool]] = deque(maxlen=20_000)
+        self._inputs: deque[tuple[int, int, bool]] = deque(maxlen=20_000)
         self.captions: deque[tuple[int, Caption]] = deque(maxlen=1024)  # by tick, from the core
         self._answered: list[int] = []  # stamps of the inputs that the next swap answers
         self.answered = 0
@@ -92,10 +92,16 @@ class Presentation:
             tick += show.frame_ticks
             tick += self._skip(tick, self._after_core(shown_us))
 
+    def answer_to(self, tick: int, stamp: int, note: bool) -> None:
+        """Learn from the core of an input that a frame is to answer; the values of one message count once."""
+        one = (tick, stamp, note)
+        if note or not self._inputs or self._inputs[-1] != one:
+            self._inputs.append(one)
+
     def _answer(self, frame: Frame | None) -> None:
         """Take the inputs that the frame answers: those that entered before its tick."""
-        while frame is not None and self.inputs and self.inputs[0][0] < frame.tick:
-            _, stamp, note = self.inputs.popleft()
+        while frame is not None and self._inputs and self._inputs[0][0] < frame.tick:
+            _, stamp, note = self._inputs.popleft()
             self._answered.append(stamp)
             self.answered += note
 

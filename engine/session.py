@@ -90,7 +90,7 @@ class Source(Protocol):
 
     def due(self, tick: int) -> list[Event]: ...
     def next_sample(self) -> int | None: ...
-    def wait(self, timeout_s: float) -> None: ...
+    def wait(self, timeout_s: float) -> bool: ...
 
 
 class Replay:
@@ -112,9 +112,10 @@ class Replay:
         """Return when the tick of the next event opens."""
         return self._events[-1].tick * TICK_SAMPLES if self._events else None
 
-    def wait(self, timeout_s: float) -> None:
-        """Sleep."""
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep; nothing comes meanwhile."""
         time.sleep(max(timeout_s, 0.0))
+        return False
 
 
 def _logged_casts(recording: Recording) -> Callable[[ShowState], str]:
@@ -404,24 +405,18 @@ class Session:
             while state.tick < end_tick:
                 for event in self.source.due(state.tick):
                     state = receive(show, state, event)
-                    if self.desk:
-                        self.desk.heard(event)
-                    if isinstance(event.body, Enter | Refuse):
-                        self._cast(event.tick, event.body)
-                    elif isinstance(event.body, Store) and event.source not in (OSC, PERFORMER):
-                        self._to_keep.add(event.body.preset)
-                    elif event.source != MUSICIAN:
-                        note = isinstance(event.body, NoteOn)
-                        self.presentation.inputs.append((event.tick, event.sample, note))
+                    self._report(event)
                 self._dispatch(state)
                 if state.tick >= present:
                     break
                 waiting = self.source.next_sample()
-                until = present if waiting is None else min(present, waiting // TICK_SAMPLES)
-                if (later := idle(show, state, min(until, end_tick))) is not state:
+                until = min(present, end_tick)
+                until = until if waiting is None else min(until, waiting // TICK_SAMPLES)
+                later = idle(show, state, until)
+                if later.tick == until:
                     self._last = self.state = state = later
                     continue
-                state = close(show, state)
+                state = close(show, later)
                 self._dispatch(state)
                 self._after_tick(state)
                 show, state = revised(show, open_tick(state))
@@ -435,11 +430,19 @@ class Session:
             self.source.wait((wake - self.clock.now()) / SAMPLE_RATE)
             self.overruns += self.clock.now() - wake > TICK_SAMPLES
 
-    def _cast(self, tick: int, body: Enter | Refuse) -> None:
-        """Keep a swap for the report; tell of one that can't be."""
-        self.casting.history.append((tick, body))
-        if isinstance(body, Refuse):
-            self.osc_out.tell("/chladni/generator/refused", (body.generator, body.reason))
+    def _report(self, event: Event) -> None:
+        """Tell the page, the presenter and the report of an event that the core has received."""
+        if self.desk:
+            self.desk.heard(event)
+        body = event.body
+        if isinstance(body, (Enter, Refuse)):
+            self.casting.history.append((event.tick, body))
+            if isinstance(body, Refuse):
+                self.osc_out.tell("/chladni/generator/refused", (body.generator, body.reason))
+        elif isinstance(body, Store) and event.source not in (OSC, PERFORMER):
+            self._to_keep.add(body.preset)
+        elif event.source != MUSICIAN:
+            self.presentation.answer_to(event.tick, event.sample, isinstance(body, NoteOn))
 
     def _end_tick(self) -> int:
         if self.stage.seconds is not None:

@@ -51,6 +51,22 @@ def test_a_future_stamp_blocks_nothing_behind_it() -> None:
     assert [event.body for event in inbox.due(2400)] == [Control("/later", 1.0)]
 
 
+def test_a_note_wakes_the_core_and_a_knob_waits_for_it_in_the_tick_of_its_stamp() -> None:
+    inbox = Inbox(lambda event: None)
+    inbox.put(3 * TICK_SAMPLES, "osc", Control("/knob", 1.0))
+    assert not inbox.wait(0.0)
+    inbox.put(5 * TICK_SAMPLES, "keys", Go())
+    assert inbox.wait(0.0)
+    assert not inbox.wait(0.0)
+    assert [event.tick for event in drain(inbox, 6)] == [3, 5]
+    for number in range(1000):
+        inbox.put(number, "osc", Control("/flood", 1.0))
+    assert inbox.wait(0.0)
+    inbox.put(1001, "keys", Go())
+    assert len(inbox.due(10)) == 1001
+    assert not inbox.wait(0.0)  # what the bell rang for was taken
+
+
 def test_nonsense_stamps_are_held_in_bounds() -> None:
     inbox = Inbox(lambda event: None)
     inbox.put(1 << 60, "osc", Go())

@@ -60,7 +60,8 @@ def receive(show: Show, state: ShowState, event: Event) -> ShowState:
     elif _is_live(show, event):
         if attracting(show, state):
             state = duet.let_go(show, state, PERFORMER, event.sample)
-        state = replace(state, live_tick=state.tick)
+        if state.live_tick != state.tick:
+            state = replace(state, live_tick=state.tick)
     try:
         return _HANDLERS[type(event.body)](show, state, event, event.body)
     except Exception:  # on stage nothing raises; the same event fails in the same way when it is replayed

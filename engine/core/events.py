@@ -5,9 +5,11 @@ An event is a body (what happened) in an envelope (when and whence). Bodies are 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Any, get_args
+from operator import attrgetter
+from typing import Any, NamedTuple, get_args
 
 from engine.core.show import PRESET_NAME, from_json
 from engine.core.units import TICK_SAMPLES
@@ -286,8 +288,7 @@ Body = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A body in its envelope.
 
     `tick` is the tick in which the event enters the state; `offset` is the driver's stamp in samples from
@@ -315,6 +316,18 @@ _TYPES: dict[type, tuple[Any, ...]] = {
 }
 
 
+def _plain(kind: type) -> Callable[[Any], list[Any]]:
+    """Return the function that encodes bodies of a kind whose fields are as JSON has them."""
+    name, fields = kind.__name__, _FIELDS[kind]
+    if len(fields) < 2:
+        return lambda body: [name, *(getattr(body, field) for field in fields)]
+    values = attrgetter(*fields)
+    return lambda body: [name, *values(body)]
+
+
+_PLAIN = {kind: _plain(kind) for kind in KINDS.values()}
+
+
 def encode(body: Body) -> list[Any]:
     """Return `[kind, field, ...]`, ready for JSON."""
     if isinstance(body, Phrase):
@@ -322,8 +335,7 @@ def encode(body: Body) -> list[Any]:
         return ["Phrase", body.request, body.channel, notes]
     if isinstance(body, Answers):
         return ["Answers", body.request, [list(steps) for steps in body.semitones]]
-    kind = type(body)
-    return [kind.__name__, *(getattr(body, name) for name in _FIELDS[kind])]
+    return _PLAIN[type(body)](body)
 
 
 def decode(data: Any) -> Body:

@@ -36,20 +36,21 @@ class _Wires:
 def _wires(listening: Listening, address: str) -> _Wires | None:
     parameter = INDEX.get(address.removeprefix(OWN_ADDRESS)) if address.startswith(OWN_ADDRESS) else None
     tables = (listening.routes, listening.modulators, listening.sensors, listening.resets)
+    # Addresses that are never the same twice come past every memory: one look at all patterns lets them go.
+    if parameter is None and not _any_of(listening).match(address):
+        return None
     numbers = [_matching(patterns, address) for patterns in tables]
     return _Wires(parameter, *numbers) if parameter is not None or any(numbers) else None
 
 
-# Addresses that are never the same twice come past every memory: one look at all patterns lets them go.
 def _matching(patterns: tuple[str, ...], address: str) -> tuple[int, ...]:
-    if not _any_of(patterns).match(address):
-        return ()
     return tuple(number for number, pattern in enumerate(patterns) if fnmatchcase(address, pattern))
 
 
 @lru_cache(maxsize=64)
-def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+def _any_of(listening: Listening) -> re.Pattern[str]:
     """Return what matches where one of the patterns does."""
+    patterns = (*listening.routes, *listening.modulators, *listening.sensors, *listening.resets)
     return re.compile("|".join(map(translate, patterns)) or "(?!)")
 
 
@@ -60,6 +61,8 @@ def is_patched(show: Show, address: str) -> bool:
 
 def is_presence(show: Show, address: str) -> bool:
     """Tell whether a value of the source is a sign of a player: of a sensor that always sends it is none."""
+    if not show.sensor:
+        return True
     wires = _wires(show.listening, address)
     return wires is None or not wires.sensors or show.sensor[wires.sensors[0]].presence
 

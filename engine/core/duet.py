@@ -25,16 +25,17 @@ def key_down(show: Show, state: ShowState, source: str, body: NoteOn, sample: in
     if source == MUSICIAN:
         return state
     drum = state.keys[-1].instrument == DRUMS
-    if not drum:
-        state = replace(state, tonality=scale.heard(state.tonality, body.note))
-    chosen = mode(state)
+    tonality = state.tonality if drum else scale.heard(state.tonality, body.note)
+    chosen, musician = mode(state), state.musician
     if not chosen.hears:
-        return state
-    state = replace(state, heard=(*state.heard, Heard(sample, True, body.note, body.velocity, drum)))
-    if concerns(state, drum):
-        state = replace(state, musician=replace(state.musician, heard_sample=sample, news=True))
-        if chosen.yields and state.musician.playing:
-            state = silence(state)
+        return replace(state, tonality=tonality)
+    concerned = concerns(state, drum)
+    if concerned:
+        musician = replace(musician, heard_sample=sample, news=True)
+    heard = (*state.heard, Heard(sample, True, body.note, body.velocity, drum))
+    state = replace(state, tonality=tonality, musician=musician, heard=heard)
+    if concerned and chosen.yields and musician.playing:
+        state = silence(state)
     if chosen.plans or drum or not is_awake(show, state):
         return state
     return _sing(show, state, source, body, sample)
@@ -62,11 +63,11 @@ def _told(state: ShowState, gone: list[Key], sample: int) -> ShowState:
     gone = [key for key in gone if key.source != MUSICIAN]
     if not gone or not mode(state).hears:
         return state
-    heard = tuple(Heard(sample, False, key.note, 0.0, key.instrument == DRUMS) for key in gone)
-    state = replace(state, heard=(*state.heard, *heard))
+    heard = [Heard(sample, False, key.note, 0.0, key.instrument == DRUMS) for key in gone]
+    musician = state.musician
     if any(concerns(state, item.drum) for item in heard):
-        state = replace(state, musician=replace(state.musician, heard_sample=sample))
-    return state
+        musician = replace(musician, heard_sample=sample)
+    return replace(state, heard=(*state.heard, *heard), musician=musician)
 
 
 def _sing(show: Show, state: ShowState, source: str, body: NoteOn, sample: int) -> ShowState:

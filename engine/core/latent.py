@@ -21,6 +21,10 @@ _DIRECTION_SLICE = slice(INDEX["direction.1"], INDEX["direction.1"] + DIRECTIONS
 _TRANSFORM_SLICE = slice(INDEX[TRANSFORM[0].name], INDEX[TRANSFORM[0].name] + len(TRANSFORM))
 _BEND_SLICE = slice(_TRANSFORM_SLICE.stop, _TRANSFORM_SLICE.start + len(GENERATOR))
 _NETWORK_SLICE = slice(INDEX[NETWORK[0].name], INDEX[NETWORK[0].name] + len(NETWORK))
+_FREE, _SPEED, _JUMP = INDEX["walk.free"], INDEX["walk.speed"], INDEX["walk.jump"]
+_PSI, _NOISE, _CHANGE = INDEX["psi"], INDEX["noise"], INDEX["noise.change"]
+_MIX_SEED, _MIX = INDEX["mix.seed"], slice(INDEX["mix.coarse"], INDEX["mix.fine"] + 1)
+_CLASS, _PICTURE, _STROBE_RATE = INDEX["class"], INDEX["picture"], INDEX["strobe.rate"]
 _BLACKOUT = [effect.name for effect in EFFECTS].index("blackout")
 _STROBE = [effect.name for effect in EFFECTS].index("strobe")
 
@@ -29,15 +33,15 @@ def wander(show: Show, state: ShowState) -> ShowState:
     """Return the state with the walk, the noise and the strobe one control step on."""
     levels, walk = state.levels, state.walk
     seconds = 1.0 / show.fps
-    free = levels[INDEX["walk.free"]] > 0.5
+    free = levels[_FREE] > 0.5
     beats = seconds * state.transport.bpm / 60.0 if state.transport.running else 0.0
-    phase = walk.phase + levels[INDEX["walk.speed"]] * (seconds if free else beats)
-    index, jump = walk.index, levels[INDEX["walk.jump"]]
+    phase = walk.phase + levels[_SPEED] * (seconds if free else beats)
+    index, jump = walk.index, levels[_JUMP]
     if phase >= 1.0:
         index, phase = index + int(phase), phase - int(phase)
     if jump >= 0.5 > walk.jump:
         index, phase = index + (1 << 20), 0.0
-    noise_phase = walk.noise_phase + levels[INDEX["noise.change"]] * seconds
+    noise_phase = walk.noise_phase + levels[_CHANGE] * seconds
     walk = replace(
         walk,
         index=index,
@@ -53,7 +57,7 @@ def wander(show: Show, state: ShowState) -> ShowState:
 # is therefore held twice, as a rate and as a least distance between two flashes, whatever moves the level.
 def _flash(show: Show, state: ShowState) -> Strobe:
     limit = show.safety.flashes_per_second
-    rate = min(state.levels[INDEX["strobe.rate"]], limit)
+    rate = min(state.levels[_STROBE_RATE], limit)
     strobe = state.strobe
     since = min(strobe.since + show.frame_ticks, 1 << 30)
     phase = min(strobe.phase + rate / show.fps, 1.0)
@@ -66,6 +70,7 @@ def _flash(show: Show, state: ShowState) -> Strobe:
 def frame_job(show: Show, state: ShowState) -> FrameJob:
     """Return the picture of this state."""
     levels, walk = state.levels, state.walk
+    coarse, middle, fine = levels[_MIX]
     effects = list(levels[_EFFECT_SLICE])
     if state.strobe.since >= FLASH_TICKS:
         effects[_STROBE] = 0.0
@@ -75,19 +80,19 @@ def frame_job(show: Show, state: ShowState) -> FrameJob:
         seed_a=mix64(show.seed, walk.index),
         seed_b=mix64(show.seed, walk.index + 1),
         blend=walk.phase,
-        style_seed=mix64(show.seed, _STREAM_STYLE + int(levels[INDEX["mix.seed"]])),
-        mix=(levels[INDEX["mix.coarse"]], levels[INDEX["mix.middle"]], levels[INDEX["mix.fine"]]),
-        psi=levels[INDEX["psi"]],
-        noise=levels[INDEX["noise"]],
+        style_seed=mix64(show.seed, _STREAM_STYLE + int(levels[_MIX_SEED])),
+        mix=(coarse, middle, fine),
+        psi=levels[_PSI],
+        noise=levels[_NOISE],
         noise_seed=mix64(show.seed, _STREAM_NOISE + walk.noise_index),
-        label=_label(levels[INDEX["class"]]),
+        label=_label(levels[_CLASS]),
         directions=levels[_DIRECTION_SLICE],
         effects=tuple(effects),
         transform=levels[_TRANSFORM_SLICE],
         bends=levels[_BEND_SLICE],
         networks=levels[_NETWORK_SLICE],
         share=cast.share(state),
-        picture=levels[INDEX["picture"]],
+        picture=levels[_PICTURE],
         z=sight.z_seen(state),
     )
 

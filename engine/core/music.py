@@ -93,11 +93,11 @@ def note_on(show: Show, state: ShowState, source: str, body: NoteOn, sample: int
     instrument = state.lanes[lane].instrument
     at = heard_at(show, sample)
     key = Key(source, body.channel, body.note, lane, instrument)
-    keys = tuple(other for other in state.keys if other != key)
+    keys = tuple([other for other in state.keys if other != key])
     lost = keys[: max(0, len(keys) + 1 - KEYS)]
     offs = [SoundEvent(at, SoundKind.NOTE_OFF, k.lane, k.note, k.instrument, 0.0) for k in lost]
     on = SoundEvent(at, SoundKind.NOTE_ON, lane, body.note, instrument, body.velocity)
-    state = sound(replace(state, keys=(*keys[len(lost) :], key)), *offs, on)
+    state = replace(state, keys=(*keys[len(lost) :], key), sounds=(*state.sounds, *offs, on))
     who = int(source == MUSICIAN)
     before = state.hands[who]
     leap = body.note - before.note if before.note >= 0 else 0
@@ -120,7 +120,8 @@ def note_off(show: Show, state: ShowState, source: str, body: NoteOff, sample: i
         return state
     at = heard_at(show, sample)
     offs = [SoundEvent(at, SoundKind.NOTE_OFF, k.lane, k.note, k.instrument, body.velocity) for k in gone]
-    state = sound(replace(state, keys=tuple(k for k in state.keys if k not in gone)), *offs)
+    keys = tuple([k for k in state.keys if k not in gone])
+    state = replace(state, keys=keys, sounds=(*state.sounds, *offs))
     return _settle(show, state, gone)
 
 

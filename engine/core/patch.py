@@ -139,8 +139,9 @@ def _through(show: Show, state: ShowState, number: int, address: str, value: flo
         start = level_of(route, before.position) if before.address else level
         underway = next((other for other in glides if other.route == number), replace(item, before=start))
         item = replace(underway, target=level)
-    state = replace(state, touches=touches)
-    return glide(show, state, item, address) if route.mode == "set" else _add(state, item)
+    if route.mode == "set":
+        return glide(show, replace(state, touches=touches), item, address)
+    return replace(state, touches=touches, adding=_with(state.adding, item))
 
 
 def plays(show: Show, state: ShowState, route: Route) -> bool:
@@ -186,15 +187,15 @@ def glide(show: Show, state: ShowState, item: Glide, by: str) -> ShowState:
         level = (level + 0.5) // 1.0
     return replace(
         state,
-        glides=(*(other for other in state.glides if other.parameter != index), replace(item, target=level)),
-        fades=tuple(fade for fade in state.fades if fade.place != place),
+        glides=(*[other for other in state.glides if other.parameter != index], replace(item, target=level)),
+        fades=tuple([fade for fade in state.fades if fade.place != place]),
         moved_by=moved_by,
     )
 
 
-def _add(state: ShowState, item: Glide) -> ShowState:
-    """Return the state with what a route adds on its way to a new level."""
-    return replace(state, adding=(*(other for other in state.adding if other.route != item.route), item))
+def _with(adding: tuple[Glide, ...], item: Glide) -> tuple[Glide, ...]:
+    """Return what the routes add on its way, for one of them to a new level."""
+    return (*[other for other in adding if other.route != item.route], item)
 
 
 def move(show: Show, state: ShowState) -> ShowState:
@@ -261,7 +262,9 @@ def _mind_the_cue(show: Show, state: ShowState, number: int) -> ShowState:
         wanted = level_of(route, touch.position)
     else:
         return state
-    return state if goal == wanted else _add(state, Glide(INDEX[route.to], wanted, number))
+    if goal == wanted:
+        return state
+    return replace(state, adding=_with(state.adding, Glide(INDEX[route.to], wanted, number)))
 
 
 def _follow(show: Show, item: Glide, here: float) -> tuple[float, tuple[Glide, ...]]:
@@ -312,7 +315,8 @@ def revise(before: Show, show: Show, state: ShowState) -> ShowState:
         route, touch = show.route[number], state.touches[number]
         changed = place is not None and route != before.route[place]
         if changed and touch.address and route.mode == "add" and plays(show, state, route):
-            state = _add(state, Glide(INDEX[route.to], level_of(route, touch.position), number))
+            item = Glide(INDEX[route.to], level_of(route, touch.position), number)
+            state = replace(state, adding=_with(state.adding, item))
     return settle(show, state, {INDEX[route.to] for route in (*before.route, *show.route)})
 
 

@@ -29,7 +29,7 @@ from models.material import Line, Material
 from models.sampling import draw
 from models.train_lstm import add_material, held_out_bits, take_material
 
-TEMPERATURE, TOP_P = 0.95, 0.95  # as a show begins
+TEMPERATURE, TOP_P = 1.0, 0.99  # as a show begins
 GENERATED: Final = (16, 3000)  # pieces, events of each
 PHRASE: Final = 8  # notes whose repetition counts
 PLAYED_BITS: Final = 20_000  # held-out events that the exported step is asked about
@@ -200,7 +200,7 @@ def endurance(folder: Path, steps: int) -> dict[str, float]:
     """Return what a step with its sampling costs over so many, and how much the process has grown."""
     step, shape = runner(folder)
     rng, state, event = np.random.default_rng(1), silence(shape), 0
-    spent = np.zeros(steps, np.int64)
+    spent = np.full(steps, -1)  # touched, so that it does not count as growth
     process = psutil.Process()
     before = 0
     for number in tqdm(range(-WARM, steps), desc="steps", mininterval=5):

@@ -7,11 +7,13 @@ import gc
 import os
 import signal
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 from multiprocessing import parent_process
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -53,12 +55,14 @@ _NOTE_ON = slice(alphabet.NOTE_ON, alphabet.NOTE_OFF)  # classes of the alphabet
 _NOTE_OFF = slice(alphabet.NOTE_OFF, alphabet.TIME_SHIFT)
 _SHIFT = slice(alphabet.TIME_SHIFT, alphabet.VELOCITY)
 _VELOCITY = slice(alphabet.VELOCITY, alphabet.EVENTS)
+_KINDS = np.array([each.start for each in (_NOTE_ON, _NOTE_OFF, _SHIFT, _VELOCITY)])
+_KIND_OF = np.searchsorted(_KINDS, np.arange(alphabet.EVENTS), side="right") - 1  # (388,)
 _DRUM_CHANNEL = 10
 
 Array = NDArray[np.float32]
 
 
-def plain(request: int, start_tick: int, end_tick: int, temperature: float = 0.95) -> Ask:
+def plain(request: int, start_tick: int, end_tick: int, temperature: float = 1.0) -> Ask:
     """Return a wish for a phrase between two ticks, and for nothing in particular."""
     return Ask(
         request,
@@ -66,7 +70,7 @@ def plain(request: int, start_tick: int, end_tick: int, temperature: float = 0.9
         end_tick,
         False,
         temperature,
-        0.95,
+        0.99,
         0.0,
         0.0,
         0,
@@ -91,12 +95,12 @@ class MusicianConfig:
 class Memory:
     """All that the network knows of the music so far, up to the show sample `at`.
 
-    `logits` (388,) tell what may come next; `state` is that of the network, in the manifest's order. No step
-    writes into an earlier memory, so keeping one costs nothing.
+    `logits` (388,) tell what may come next; `state` is that of the network, by input, as ONNX Runtime holds
+    it. No step writes into an earlier memory, so keeping one costs nothing.
     """
 
     logits: Array
-    state: tuple[Array, ...]
+    state: dict[str, Any]
     at: float = 0.0
     quiet_from: float = 0.0  # when a key last went down or up
     velocity: int = 0  # the last velocity event
@@ -116,13 +120,14 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         graph = model.path(model.step.file).read_bytes()  # bytes cannot name a second file
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._silence = tuple(np.zeros(model.step.inputs[name], np.float32) for name in model.step.state)
+        held = ort.OrtValue.ortvalue_from_numpy  # shares the array's memory: 12 of a step's 76 us less
+        inputs = model.step.inputs
+        self._silence = {name: held(np.zeros(inputs[name], np.float32)) for name in model.step.state}
         self._outputs = [model.step.output, *model.step.state.values()]
         self._event, self._condition = np.zeros(1, np.int64), conditions.columns(model.conditions)
-        self._always = {"event": self._event} | (
-            {"condition": self._condition} if model.conditions.width else {}
-        )
-        self._state = tuple(model.step.state)
+        self._always = {"event": held(self._event)}
+        if model.conditions.width:
+            self._always["condition"] = held(self._condition)
         self._phases = slice(0)  # of the columns that follow the beat
         if model.conditions.bar_beats:
             begin = len(model.conditions.densities) + 12 * model.conditions.pitch_classes
@@ -168,19 +173,23 @@ class Network:
             since = at - self._asked.start_tick * TICK_SAMPLES
             beat = self._asked.beat + since * self._asked.bpm / (60.0 * SAMPLE_RATE)
             self._condition[0, self._phases] = conditions.phases(self.model.conditions.bar_beats, beat)
-        state = dict(zip(self._state, memory.state, strict=True))
-        logits, *after = self._session.run(self._outputs, self._always | state)
+        logits, *after = self._session.run_with_ort_values(self._outputs, self._always | memory.state)
         if event < _NOTE_OFF.stop:
             quiet_from = at
         elif event >= _VELOCITY.start:
             velocity = event
-        return Memory(logits[0], tuple(after), at, quiet_from, velocity)
+        state = dict(zip(self._silence, after, strict=True))
+        return Memory(logits.numpy()[0], state, at, quiet_from, velocity)
 
     def shifts(self, event: int) -> float:
         """Return by how many samples an event moves the time on: not at all unless it is a time shift."""
         return (
             alphabet.shift_steps(event) * self.shift_samples if _SHIFT.start <= event < _SHIFT.stop else 0.0
         )
+
+    def shift_to(self, memory: Memory, sample: float) -> int:
+        """Return the shortest time shift that reaches a later sample, were the alphabet long enough."""
+        return _SHIFT.start + max(ceil((sample - memory.at) / self.shift_samples - 1e-6), 1) - 1
 
     def pause(self, memory: Memory, until: float) -> Memory:
         """Return the memory moved on to `until`, in steps of the alphabet's time."""
@@ -217,64 +226,113 @@ class Moment:
 
 # What may come next is a small grammar laid over the network's wishes, so that the result is music whatever
 # it has learnt: a key that is down cannot go down again, one that is up cannot go up, a velocity is not
-# followed by another, hands have so many fingers, and a rest ends. Only notes within the register and the
-# scale that are asked for can go down. The phrase ends at its last sample whatever the network would do
-# next: keys that are still down are let go there, and the network is told so. It therefore knows what was
-# heard, and each note's length is known with the note.
+# followed by another, hands have so many fingers, no key stays down for ever, and a rest ends. Only notes
+# within the register and the scale that are asked for can go down. No note begins after the phrase's last
+# sample, but one that is down there rings on: from then on keys may only go up, until all have. Each note's
+# length is thus known with the note. Those that ring on into a phrase end in it when they were promised to,
+# and the network is told so: a shift of the time is cut short where a key has to go up. Where it goes
+# on from before the phrase, a shift that leads into it comes first: nothing has happened until then.
 def compose(
-    network: Network, memory: Memory, ask: Ask, rng: np.random.Generator, struck: Sequence[float] = ()
+    network: Network,
+    memory: Memory,
+    ask: Ask,
+    rng: np.random.Generator,
+    struck: Sequence[float] = (),
+    ringing: Mapping[int, float] = MappingProxyType({}),
 ) -> tuple[list[PhraseNote], list[Moment]]:
     """Return the notes from `memory.at` to the end of what is asked for, in the order of their starts.
 
     The moments that come with them are those notes as the network knows them. `struck` are the samples, in
-    order, at which it struck keys before.
+    order, at which it struck keys before; `ringing` are the keys that are down, each with the sample of its
+    end.
     """
-    end, may = ask.end_tick * TICK_SAMPLES, playable(network.model, ask)
-    seconds = (end - memory.at) / SAMPLE_RATE
+    start, end = ask.start_tick * TICK_SAMPLES, ask.end_tick * TICK_SAMPLES
+    may, seconds = playable(network.model, ask), (end - start) / SAMPLE_RATE
     most_notes, most_steps = int(NOTES_PER_S * seconds) + 1, min(STEPS, int(STEPS_PER_S * seconds) + 16)
     allowed, strokes = may.copy(), list(struck)
     most_strokes = max(1, round(ask.density * DENSITY_SAMPLES / SAMPLE_RATE)) if ask.density else most_notes
     allowed[_NOTE_OFF] = False
     down: dict[int, tuple[float, int]] = {}  # note: the sample that it began at, its velocity event
+    until = dict(ringing)  # note: the sample by which it goes up, of all that are down
     notes: list[PhraseNote] = []
     moments: list[Moment] = []
-    errors = network.errors
+    errors, loud = network.errors, False  # its last event was a velocity
+
+    def let_go(note: int, at: float, known: Memory | None) -> None:
+        moments.append(Moment(at, _NOTE_OFF.start + note, memory.velocity, True, known))
+        del until[note]
+        if note in down:
+            notes.append(_note(note, *down.pop(note), at))
+
     for _ in range(most_steps):
-        recent = len(strokes) - bisect_left(strokes, memory.at - DENSITY_SAMPLES)
-        room = len(down) < POLYPHONY and len(notes) + len(down) < most_notes and recent < most_strokes
-        allowed[_NOTE_ON] = may[_NOTE_ON] if room else False
-        allowed[list(down)] = False
-        allowed[_SHIFT] = (
-            bool(down) or not allowed[_NOTE_ON].any() or memory.at - memory.quiet_from < REST_SAMPLES
-        )
-        event = draw(np.where(allowed, memory.logits, -np.inf), ask.temperature, ask.top_p, rng.random())
-        if memory.at + network.shifts(event) >= end:
+        due = min(until.values(), default=np.inf)
+        rest_ends = max(memory.at, start) - memory.quiet_from >= REST_SAMPLES and not until
+        if due <= memory.at:
+            note = next(note for note, at in until.items() if at == due)
+            memory = network.step(memory, _NOTE_OFF.start + note)
+            let_go(note, due, memory)
+            allowed[_NOTE_OFF.start + note] = loud = False
+            continue
+        may_come = allowed
+        if memory.at < start:
+            soonest = min(network.shift_to(memory, start), _SHIFT.stop - 1)
+            may_come = np.zeros_like(allowed)
+            may_come[soonest : soonest + 1 if rest_ends else _SHIFT.stop] = True
+        elif memory.at < end:
+            recent = len(strokes) - bisect_left(strokes, memory.at - DENSITY_SAMPLES)
+            room = len(until) < POLYPHONY and len(strokes) - len(struck) < most_notes
+            allowed[_NOTE_ON] = may[_NOTE_ON] if room and recent < most_strokes else False
+            allowed[list(until)] = False
+            allowed[_VELOCITY] = allowed[_NOTE_ON].any() and not loud
+            allowed[_SHIFT] = not (rest_ends and allowed[_NOTE_ON].any())
+        event = draw(within(memory.logits, may_come), ask.temperature, ask.top_p, rng.random())
+        if memory.at + network.shifts(event) >= end and not down:
             break
+        if event >= _SHIFT.start and memory.at + network.shifts(event) > due:
+            event = network.shift_to(memory, due)
         memory = network.step(memory, event)
         if network.errors > errors:
             return [], [Moment(end, -1, 0, True, replace(memory, at=end))]  # what it knew is gone: a rest
-        allowed[_VELOCITY] = event < _VELOCITY.start
-        if event < _NOTE_OFF.stop:
-            moments.append(Moment(memory.at, event, memory.velocity, True, memory))
+        loud = event >= _VELOCITY.start
         if event < _NOTE_ON.stop:
+            moments.append(Moment(memory.at, event, memory.velocity, True, memory))
             down[event] = memory.at, memory.velocity
+            until[event] = memory.at + LONGEST_SAMPLES
             strokes.append(memory.at)
             allowed[_NOTE_OFF.start + event] = network.model.note_offs
         elif event < _NOTE_OFF.stop:
-            notes.append(_note(event - _NOTE_OFF.start, *down.pop(event - _NOTE_OFF.start), memory.at))
+            let_go(event - _NOTE_OFF.start, memory.at, memory)
             allowed[event] = False
         elif event < _SHIFT.stop and not network.model.note_offs:
             notes += (_note(note, *stroke, stroke[0] + STROKE_SAMPLES) for note, stroke in down.items())
             down.clear()
-    memory = replace(network.pause(memory, end), at=float(end))
-    for note in sorted(down):
-        notes.append(
-            _note(note, *down[note], end if network.model.note_offs else down[note][0] + STROKE_SAMPLES)
-        )
-        if network.model.note_offs:
-            memory = network.step(memory, _NOTE_OFF.start + note)
-            moments.append(Moment(end, _NOTE_OFF.start + note, memory.velocity, True, memory))
+            until.clear()
+        if memory.at >= end:
+            allowed[_NOTE_ON] = allowed[_VELOCITY] = False
+            if not down:
+                break
+    last = max(memory.at, end)
+    if not network.model.note_offs:
+        notes += (_note(note, *stroke, stroke[0] + STROKE_SAMPLES) for note, stroke in down.items())
+        until.clear()
+    for note, at in sorted(until.items(), key=lambda each: each[1]):
+        let_go(note, at if note not in down else min(at, last), None)
+    moments.sort(key=lambda moment: moment.at)
     return sorted(notes, key=lambda note: (note.tick, note.offset, note.note)), moments
+
+
+# What the grammar forbids is one key, and seldom the gesture: a network that wants to let go of a key which
+# it remembers wrongly does want to let go of one, and one that is kept to a scale is not to play less. Each
+# kind of event therefore keeps the share that the network gives it, as long as any event of it is allowed;
+# where none is, since all keys that are down go up in their time, say, it waits instead. Without this the
+# share of what is forbidden falls to the other kinds, and it played twice the notes of those it learnt from.
+def within(logits: Array, allowed: NDArray[np.bool_]) -> Array:
+    """Return logits (388,) of the allowed events, the likelihood of each kind of event as it was."""
+    weights = np.exp(logits - logits[logits.argmax()])
+    wanted, left = np.add.reduceat(weights, _KINDS), np.add.reduceat(weights * allowed, _KINDS)
+    wanted[_KIND_OF[_SHIFT.start]] += wanted[left == 0.0].sum()
+    lift = np.log(np.maximum(wanted, 1e-9) / np.maximum(left, 1e-6 * wanted + 1e-9))  # a millionfold at most
+    return np.where(allowed, logits + lift[_KIND_OF], -np.inf)
 
 
 def playable(model: manifest.Musician, ask: Ask) -> NDArray[np.bool_]:
@@ -335,14 +393,15 @@ class Musician:
         """Return the phrase that is asked for, the same for the same past, seed and request."""
         start = ask.start_tick * TICK_SAMPLES
         self._reach = min(max(start - self._heard_at, 0.0), HEARD_GAP_SAMPLES)
-        self._take_back(start)
+        ringing = self._take_back(start)
         self._network.wish(ask)
-        before, goes_on = self._memory(start), self._moments[-1].own
-        longest = HEARD_GAP_SAMPLES if goes_on else ENTRY_SAMPLES
-        breath = replace(before, at=min(max(before.at, start - longest), start))
-        memory = replace(self._network.pause(breath, start), at=float(start))
         struck = [moment.at for moment in self._moments if moment.own and moment.strikes]
-        notes, moments = compose(self._network, memory, ask, self._chance(ask), struck)
+        goes_on = bool(struck) and struck[-1] >= start - HEARD_GAP_SAMPLES
+        before, longest = self._memory(start), HEARD_GAP_SAMPLES if goes_on else ENTRY_SAMPLES
+        memory = replace(before, at=float(min(max(before.at, start - longest), start)))
+        if not goes_on:
+            memory = replace(self._network.pause(memory, start), at=float(start))
+        notes, moments = compose(self._network, memory, ask, self._chance(ask), struck, ringing)
         self._moments += moments
         self._forget()
         return notes
@@ -393,21 +452,20 @@ class Musician:
             moment.memory = memory
         return memory
 
-    def _take_back(self, start: float) -> None:
-        """Forget what was promised from a sample on; keys that are down there are let go."""
+    def _take_back(self, start: float) -> dict[int, float]:
+        """Forget what was promised from a sample on; return the keys that are down there, with their ends."""
         place = bisect_right(self._moments, start - 0.5, key=lambda moment: moment.at)
         left, later = self._moments[:place], self._moments[place:]
         if not any(moment.own for moment in later):
-            return
-        kept, seen = list[Moment](), set[int]()
+            return {}
+        ringing, seen = dict[int, float](), set[int]()
         for moment in later:
             note = moment.event % _NOTE_OFF.start
-            if not moment.own:
-                kept.append(replace(moment, memory=None))
-            elif not moment.strikes and moment.event >= 0 and note not in seen:
-                kept.append(replace(moment, at=start, memory=None))
-            seen.add(note)
-        self._moments = [*left, *sorted(kept, key=lambda moment: moment.at)]
+            if moment.own and moment.event >= _NOTE_OFF.start and note not in seen:
+                ringing[note] = moment.at
+            seen |= {note} if moment.own else set()
+        self._moments = [*left, *(replace(moment, memory=None) for moment in later if not moment.own)]
+        return ringing
 
     def _forget(self) -> None:
         """Let go of moments that nobody will go back to."""
@@ -418,7 +476,7 @@ class Musician:
             del self._moments[:extra]
 
 
-def generate(folder: Path, seconds: float, temperature: float = 0.95, seed: int = 0) -> list[PhraseNote]:
+def generate(folder: Path, seconds: float, temperature: float = 1.0, seed: int = 0) -> list[PhraseNote]:
     """Return what the musician plays on its own for so long, from show sample 0, two seconds a phrase."""
     musician, phrase = Musician(Network(folder), seed), 2 * SAMPLE_RATE // TICK_SAMPLES
     end, notes = round(seconds * SAMPLE_RATE / TICK_SAMPLES), list[PhraseNote]()

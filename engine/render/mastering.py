@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from engine.core.parameters import SOUND
 
 CHUNK: Final = 256  # frames worked on at once
-_SMOOTH_S: Final = 0.010  # time constant of every level: too slow for a click, too fast for a lag
+SMOOTH_S: Final = 0.010  # time constant of every level: too slow for a click, too fast for a lag
 _LEVELS: Final = {parameter.name: index for index, parameter in enumerate(SOUND)}
 VOLUME, BRIGHTNESS, SPACE = (_LEVELS[f"sound.{name}"] for name in ("volume", "brightness", "space"))
 
@@ -17,6 +17,7 @@ _DELAYS: Final = (1153, 1459, 1801, 2143, 2591, 3067, 3571, 4127)
 _REVERBERATION_S: Final = 2.2  # time to fall by 60 dB
 _DAMPING: Final = 0.22  # share of the sample before, each time round: high tones die away sooner
 _SILENT: Final = 1e-6  # -120 dB: below it the reverberation is emptied, and costs nothing
+_SETTLED: Final = 1e-7  # a level as near as that to where it goes is there
 
 CEILING: Final = 0.97
 _RECOVERY_S: Final = 0.25
@@ -24,7 +25,7 @@ _RECOVERY_S: Final = 0.25
 
 def smoothing(rate: int, size: int) -> NDArray[np.float32]:
     """Return what is left of a step after 0, 1, ... `size` samples."""
-    return np.exp(-np.arange(size + 1) / (_SMOOTH_S * rate)).astype(np.float32)
+    return np.exp(-np.arange(size + 1) / (SMOOTH_S * rate)).astype(np.float32)
 
 
 class Mastering:
@@ -32,7 +33,8 @@ class Mastering:
 
     The network (Jot and Chaigne, "Digital delay networks for designing artificial reverberators", AES 90,
     1991) has eight delays mixed by a Hadamard matrix. Every delay is longer than a chunk, so a whole chunk
-    is read, mixed and written at once.
+    is read, mixed and written at once: what each line gives, the sample before it (for the damping) and what
+    is sent in are the columns of one matrix product, whose rows are what each line takes and what is heard.
 
     The limiter follows the peaks: it rises with a sample at once and recovers exponentially; the output is
     the input times ceiling over peak wherever the peak is above the ceiling. So nothing is ever louder than
@@ -41,29 +43,31 @@ class Mastering:
 
     def __init__(self, rate: int) -> None:
         self.levels = [parameter.default for parameter in SOUND]
-        self._volume, self._space = self.levels[VOLUME], self.levels[SPACE]
+        self._reached = list(self.levels)  # where each of them is on its way
         self._fade = smoothing(rate, CHUNK)
         lengths = np.array([round(delay * rate / 48_000) for delay in _DELAYS])
-        size = 1 << int(lengths.max() + CHUNK + 1).bit_length()
-        self._mask = size - 1
+        self._kept = int(lengths.max()) + 1  # samples of a line that are still to be heard
+        size = 1 << (2 * self._kept).bit_length()
         self._lines = np.zeros((8, size), np.float32)
+        self._position = self._kept  # in the lines: where the next sample is written
         gains = 10.0 ** (-3.0 * lengths / (_REVERBERATION_S * rate))
         two = np.array([[1.0, 1.0], [1.0, -1.0]])
         hadamard = np.kron(np.kron(two, two), two) / np.sqrt(8.0)
-        self._mix = (hadamard * gains).astype(np.float32)  # (8, 8)
-        self._feed = np.zeros((8, 2), np.float32)
-        self._feed[0::2, 0] = self._feed[1::2, 1] = 0.5
-        self._take = (self._feed.T * np.array([1, 1, -1, -1, 1, 1, -1, -1])).astype(np.float32)
-        self._reads = -lengths[:, None] + np.arange(-1, CHUNK)  # (8, CHUNK + 1)
-        self._rows = (np.arange(8) * size)[:, None]
-        self._position = 0
-        self._ringing = False
+        feed = np.zeros((8, 2))
+        feed[0::2, 0] = feed[1::2, 1] = 0.5
+        heard = feed.T * np.array([1, 1, -1, -1, 1, 1, -1, -1])
+        mix = np.vstack((hadamard * gains, heard))
+        self._mix = np.hstack(
+            ((1.0 - _DAMPING) * mix, _DAMPING * mix, np.vstack((feed, np.zeros((2, 2)))))
+        ).astype(np.float32)  # (8 lines and 2 ears, 8 lines, 8 lines a sample before, 2 sent)
+        first = (np.arange(8) * size - lengths)[:, None] + np.arange(CHUNK)
+        self._reads = np.vstack((first, first - 1))  # (16, CHUNK), in the flat lines, from position 0
+        self._rings = 0  # frames until all that is in the lines is silent
         self._recovery = np.exp(-np.arange(1, CHUNK + 1) / (_RECOVERY_S * rate)).astype(np.float32)
         self._peak = np.float32(0.0)
-        self._at = np.zeros((8, CHUNK + 1), np.int64)
-        self._delayed = np.zeros((8, CHUNK + 1), np.float32)
-        self._sound = np.zeros((2, CHUNK), np.float32)
-        self._gain = np.zeros(CHUNK, np.float32)
+        self._at = np.zeros(16 * CHUNK, np.int64)
+        self._given = np.zeros(18 * CHUNK, np.float32)  # by the lines, and sent
+        self._sound = np.zeros(2 * CHUNK, np.float32)
 
     def process(self, out: NDArray[np.float32]) -> None:
         """Finish `out`, (frames, 2), in place."""
@@ -72,40 +76,55 @@ class Mastering:
 
     def _chunk(self, out: NDArray[np.float32]) -> None:
         n = len(out)
-        sound, gain, fade = self._sound[:, :n], self._gain[:n], self._fade[:n]
-        volume, space = self.levels[VOLUME], self.levels[SPACE]
-        np.multiply(out.T, np.float32(volume) + np.float32(self._volume - volume) * fade, out=sound)
-        send = sound * (np.float32(space) + np.float32(self._space - space) * fade)
-        left = float(self._fade[n])
-        self._volume = volume + (self._volume - volume) * left
-        self._space = space + (self._space - space) * left
-        if self._ringing or send.any():
-            self._reverberate(sound, send)
-        np.max(np.abs(sound), axis=0, out=gain)
-        recovery = self._recovery[:n]
+        sound = self._sound[: 2 * n].reshape(2, n)
+        given = self._given[: 18 * n].reshape(18, n)
+        send = given[16:]
+        np.multiply(out.T, self._level(VOLUME, n), out=sound)
+        np.multiply(sound, self._level(SPACE, n), out=send)
+        if send.any():
+            self._rings = self._kept
+        if self._rings > 0:
+            self._reverberate(sound, given)
+        self._limit(sound)
+        out.T[:] = sound
+
+    def _level(self, which: int, n: int) -> NDArray[np.float32] | np.float32:
+        """Return a level for the next `n` samples, on its way to where it is wanted."""
+        reached, wanted = self._reached[which], self.levels[which]
+        if abs(reached - wanted) < _SETTLED:
+            self._reached[which] = wanted
+            return np.float32(wanted)
+        self._reached[which] = wanted + (reached - wanted) * float(self._fade[n])
+        return np.float32(wanted) + np.float32(reached - wanted) * self._fade[:n]
+
+    def _reverberate(self, sound: NDArray[np.float32], given: NDArray[np.float32]) -> None:
+        n = sound.shape[1]
+        if self._position + n > self._lines.shape[1]:
+            self._lines[:, : self._kept] = self._lines[:, self._position - self._kept : self._position].copy()
+            self._position = self._kept
+        at = self._at[: 16 * n].reshape(16, n)
+        np.add(self._reads[:, :n], self._position, out=at)
+        np.take(self._lines.reshape(-1), at, out=given[:16], mode="clip")
+        mixed = self._mix @ given
+        self._lines[:, self._position : self._position + n] = mixed[:8]
+        self._position += n
+        sound += mixed[8:]
+        loud = mixed.max() > _SILENT or mixed.min() < -_SILENT
+        self._rings = self._kept if loud else self._rings - n
+        if self._rings <= 0:
+            self._lines[:] = 0.0
+
+    # A peak below the ceiling changes nothing, then or later, so it need not be remembered.
+    def _limit(self, sound: NDArray[np.float32]) -> None:
+        recovery = self._recovery[: sound.shape[1]]
+        if self._peak * recovery[0] <= CEILING and max(sound.max(), -sound.min()) <= CEILING:
+            self._peak = np.float32(0.0)
+            return
+        gain = np.abs(sound).max(axis=0)
         gain /= recovery
         np.maximum.accumulate(gain, out=gain)
         np.maximum(gain, self._peak, out=gain)
         gain *= recovery
         self._peak = gain[-1]
         np.divide(CEILING, np.maximum(gain, CEILING, out=gain), out=gain)
-        np.multiply(sound, gain, out=out.T)
-
-    def _reverberate(self, sound: NDArray[np.float32], send: NDArray[np.float32]) -> None:
-        n = send.shape[1]
-        at, delayed = self._at[:, : n + 1], self._delayed[:, : n + 1]
-        np.add(self._reads[:, : n + 1], self._position, out=at)
-        at &= self._mask
-        at += self._rows
-        np.take(self._lines.reshape(-1), at, out=delayed, mode="clip")
-        heard = (1.0 - _DAMPING) * delayed[:, 1:] + _DAMPING * delayed[:, :-1]
-        fed = self._mix @ heard + self._feed @ send
-        first = self._position & self._mask
-        split = min(n, self._lines.shape[1] - first)
-        self._lines[:, first : first + split] = fed[:, :split]
-        self._lines[:, : n - split] = fed[:, split:]
-        self._position += n
-        sound += self._take @ heard
-        self._ringing = bool(np.abs(fed).max() > _SILENT) or bool(np.abs(self._lines).max() > _SILENT)
-        if not self._ringing:
-            self._lines[:] = 0.0
+        sound *= gain

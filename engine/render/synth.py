@@ -1,6 +1,8 @@
 """The synth: sound events to blocks of samples."""
 
 from dataclasses import dataclass
+from itertools import accumulate
+from math import pi
 from operator import attrgetter
 from typing import Final, Protocol, TypeVar
 
@@ -11,7 +13,7 @@ from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.parameters import INSTRUMENTS
 from engine.core.units import SAMPLE_RATE
 from engine.render.instruments import DRUMS, PATCHES, drum_tables
-from engine.render.mastering import BRIGHTNESS, CHUNK, Mastering, smoothing
+from engine.render.mastering import BRIGHTNESS, CHUNK, SMOOTH_S, Mastering, smoothing
 
 _SPARE: Final = 48  # further rows in which stolen voices die away
 _HITS: Final = 24  # drums sounding at once
@@ -19,14 +21,35 @@ LANES: Final = 64  # the core makes no more (engine/core/music.py); others fold 
 _STEAL_S: Final = 0.003  # time constant of a stolen voice and of a choked drum: no click, no overlap heard
 _SILENT: Final = 3e-6  # -110 dB: a voice as quiet as that is over
 _NOTHING: Final = 1e-9  # an envelope as low as that is 0: denormal numbers would cost a hundred times more
-_NYQUIST: Final = 0.45  # partials are kept below this share of the rate
+_TURN: Final = 2.0 * pi
+_NYQUIST: Final = 0.45 * _TURN  # partials are kept below this, radians a sample
 _SWAY_HZ: Final = 4.8  # of the tremolo
 _STEP: Final = 16  # envelopes are products of a coarse and a fine power, so many samples apart
 
-# Columns of a voice's numbers. First the six envelopes, each falling by its own rate: attack (1 minus it is
-# heard), release, levels of both pairs, indices of both pairs. Then what is smoothed, then what is fixed.
+# A voice's numbers are one column of one table, so that one operation fetches all of them. First what moves:
+# the six envelopes, each falling by its own rate: attack (1 minus it is heard), release, levels of both
+# pairs, indices of both pairs; what is smoothed; the phases. Then what stands still between two events.
 _ATTACK, _RELEASE, _LEVEL, _INDEX, _ENVELOPES = 0, 1, slice(2, 4), slice(4, 6), 6
 _GAIN, _BRIGHT, _BEND, _SMOOTHED = 0, 1, 2, 3
+_SIZES: Final = {
+    "envelope": _ENVELOPES, "control": _SMOOTHED, "phase": 2,  # radians
+    "rate": _ENVELOPES,  # of the envelopes' fall, a sample
+    "target": _SMOOTHED,  # where the controls are going
+    "increment": 2,  # radians a sample, unbent
+    "carrier": 2, "modulator": 2,
+    "index": 4, "level": 4,  # of both pairs what stays, and of both what falls
+    "room": 2,  # the largest index whose partials stay below _NYQUIST
+    "pan": 6,  # left, right and tremolo, of both pairs
+}  # fmt: skip
+_ENDS: Final = tuple(accumulate(_SIZES.values()))
+_CELLS: Final = {name: slice(end - _SIZES[name], end) for name, end in zip(_SIZES, _ENDS, strict=True)}
+_INDEX_STAYS, _INDEX_FALLS, _LEVEL_STAYS, _LEVEL_FALLS = (
+    slice(begin, begin + 2)
+    for name in ("index", "level")
+    for begin in (_CELLS[name].start, _CELLS[name].start + 2)
+)
+_MOVED: Final = _CELLS["phase"].stop
+_SETTLED_S: Final = 24 * SMOOTH_S  # by then a control is within 1e-10 of its target
 
 
 class Instrumentarium(Protocol):
@@ -83,6 +106,11 @@ def render_block(
     return done
 
 
+def _levels(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the levels of both pairs, (2, voices)."""
+    return cells[_LEVEL_STAYS] + cells[_LEVEL_FALLS] * cells[_LEVEL]
+
+
 @dataclass(slots=True)
 class _Lane:
     """What one channel's wheels and pedal say now."""
@@ -123,11 +151,15 @@ class Synth:
         self._steps = np.arange(CHUNK + 1, dtype=np.float32)
         self._steal = 1.0 / (_STEAL_S * rate)
         self._steal_fade = np.exp(-self._steal * self._steps)
-        self._sway, self._sway_step = 0.0, _SWAY_HZ / rate
+        self._sway, self._sway_step = 0.0, _TURN * _SWAY_HZ / rate
+        self._sways = (self._sway_step * np.arange(CHUNK)).astype(np.float32)
         self._lanes = [_Lane() for _ in range(LANES)]
         self._born = 0
+        self._settled_frames = round(_SETTLED_S * rate)
+        self._moves = 0  # frames for which some control is still on its way
 
         self._alive = np.zeros(rows, bool)
+        self._rows = np.flatnonzero(self._alive)  # those alive, kept beside
         self._held = np.zeros(rows, bool)  # the key is down
         self._pedalled = np.zeros(rows, bool)  # the key is up, the pedal holds the note
         self._dying = np.zeros(rows, bool)  # stolen
@@ -136,22 +168,24 @@ class Synth:
         self._age = np.zeros(rows, np.int64)
         self._pressure = np.zeros(rows)
         self._velocity = np.zeros((2, rows))  # as gain and as index
-        self._envelope = np.zeros((_ENVELOPES, rows))
-        self._rate = np.zeros((_ENVELOPES, rows))
-        self._control = np.zeros((_SMOOTHED, rows))
-        self._target = np.zeros((_SMOOTHED, rows))
-        self._phase = np.zeros((2, rows))  # cycles
-        self._increment = np.zeros((2, rows))  # cycles a sample
-        self._carrier = np.zeros((2, rows))
-        self._modulator = np.zeros((2, rows))
-        self._index = np.zeros((2, 2, rows))  # (floor and fall, pair, row)
-        self._level = np.zeros((2, 2, rows))  # (sustain and fall, pair, row)
+        self._cells = np.zeros((_ENDS[-1], rows))
+        (self._envelope, self._control, self._phase, self._rate, self._target, self._increment,
+         self._carrier, self._modulator, self._room) = (
+            self._cells[_CELLS[name]] for name in (
+                "envelope", "control", "phase", "rate", "target", "increment", "carrier", "modulator", "room",
+            )
+        )  # fmt: skip
+        self._index = self._cells[_CELLS["index"]].reshape(
+            2, 2, rows
+        )  # (what stays and what falls, pair, row)
+        self._level = self._cells[_CELLS["level"]].reshape(2, 2, rows)  # the same
+        self._pan = self._cells[_CELLS["pan"]].reshape(3, 2, rows)  # (left, right and tremolo, pair, row)
         self._release_rate = np.zeros(rows)
-        self._pan = np.zeros((3, 2, rows))  # (left, right and tremolo, pair, row)
+        self._fine = np.zeros((_ENVELOPES, rows, _STEP), np.float32)  # what is left after 0, 1, 2 ... samples
+        self._coarse = np.zeros((_ENVELOPES, rows, -(-CHUNK // _STEP)))  # and after as many steps
 
         size = rows * CHUNK
         self._powers = np.zeros(_ENVELOPES * size, np.float32)
-        self._smooth = np.zeros(_SMOOTHED * size, np.float32)
         self._angles = np.zeros(2 * size, np.float32)
         self._waves = np.zeros(2 * size, np.float32)
         self._hits: list[_Hit] = []
@@ -190,12 +224,15 @@ class Synth:
         for start in range(0, len(out), CHUNK):
             chunk = out[start : start + CHUNK]
             chunk[:] = 0.0
-            rows = np.flatnonzero(self._alive)
-            if rows.size:
-                self._voices(rows, chunk)
+            if self._rows.size:
+                self._voices(self._rows, chunk)
             if self._hits:
                 self._hit(chunk)
-            self._sway = (self._sway + self._sway_step * len(chunk)) % 1.0
+            self._sway = (self._sway + self._sway_step * len(chunk)) % _TURN
+            if self._moves > 0:
+                self._moves -= len(chunk)
+                if self._moves <= 0:
+                    self._control[:] = self._target
 
     # Events
 
@@ -209,15 +246,16 @@ class Synth:
         self._let_go(again)
         row = self._free_row()
         patch, rate = PATCHES[name], self.rate
-        cycles = 440.0 / rate * 2.0 ** ((event.note - 69) / 12.0)
+        turns = _TURN * 440.0 / rate * 2.0 ** ((event.note - 69) / 12.0)
         decay = 2.0 ** ((event.note - 60) / patch.halving)  # higher notes fade sooner
         falls = [decay / (pair.decay_s * rate) for pair in patch.pairs]
         darkens = [decay / (pair.index_decay_s * rate) for pair in patch.pairs]
         self._rate[:, row] = (1.0 / (patch.attack_s * rate), 0.0, *falls, *darkens)
+        self._tabulate(np.array([row]))
         self._envelope[:, row] = np.exp(-self._rate[:, row])  # the first sample is one step in, not silent
         self._release_rate[row] = 1.0 / (patch.release_s * rate)
         for pair, part in enumerate(patch.pairs):
-            self._increment[pair, row] = cycles * 2.0 ** (part.detune_cents / 1200.0)
+            self._increment[pair, row] = turns * 2.0 ** (part.detune_cents / 1200.0)
             self._carrier[pair, row], self._modulator[pair, row] = part.carrier, part.modulator
             self._index[:, pair, row] = part.index * part.floor, part.index * (1.0 - part.floor)
             self._level[:, pair, row] = part.level * part.sustain, part.level * (1.0 - part.sustain)
@@ -232,6 +270,7 @@ class Synth:
         self._pedalled[row] = self._dying[row] = False
         self._aim(np.array([row]))
         self._control[:, row] = self._target[:, row]
+        self._rows = np.flatnonzero(self._alive)
 
     def _note_off(self, event: SoundEvent, lane: _Lane) -> None:
         rows = self._held & (self._lane == event.lane) & (self._note == event.note)
@@ -270,18 +309,32 @@ class Synth:
         if 0 <= event.note < len(levels):
             levels[event.note] = event.value
         if event.note == BRIGHTNESS:
-            self._aim(np.flatnonzero(self._alive))
+            self._move(self._rows)
 
     # Voices
 
+    def _tabulate(self, rows: NDArray[np.int64]) -> None:
+        """Keep how far the envelopes of these voices fall in so many samples: their rates have changed."""
+        rate = self._rate[:, rows, None]
+        self._fine[:, rows] = np.exp(-rate * self._steps[:_STEP])
+        self._coarse[:, rows] = np.exp(-rate * (_STEP * self._steps[: self._coarse.shape[2]]))
+
     def _let_go(self, rows: NDArray[np.bool_]) -> None:
         """Begin the release of these voices."""
+        if not rows.any():
+            return
         self._rate[_RELEASE, rows] = self._release_rate[rows]
+        self._tabulate(np.flatnonzero(rows))
         self._held &= ~rows
         self._pedalled &= ~rows
 
     def _aim_lane(self, lane: int) -> None:
-        self._aim(np.flatnonzero(self._alive & (self._lane == lane)))
+        self._move(np.flatnonzero(self._alive & (self._lane == lane)))
+
+    def _move(self, rows: NDArray[np.int64]) -> None:
+        """Have the controls of these voices go, smoothly, to where they are to be."""
+        self._aim(rows)
+        self._moves = self._settled_frames
 
     def _aim(self, rows: NDArray[np.int64]) -> None:
         """Set where gain, brightness and bend of these voices are going."""
@@ -292,6 +345,9 @@ class Synth:
             pressure = min(max(lane.pressure, self._pressure[row], 0.0), 1.0)
             colour = brightness * 4.0 ** (min(max(lane.timbre, 0.0), 1.0) - 0.5)
             self._target[:, row] = gain * (1.0 + 0.5 * pressure), touch * colour * (1.0 + pressure), lane.bend
+        highest = self._increment[:, rows] * self._target[_BEND, rows]
+        room = (_NYQUIST / highest - self._carrier[:, rows]) / self._modulator[:, rows] - 1.0  # Carson's rule
+        self._room[:, rows] = np.maximum(room, 0.0)
 
     def _free_row(self) -> int:
         """Return a row for a new voice; where all voices sound, one of them begins to die in its own row.
@@ -309,93 +365,93 @@ class Synth:
             self._dying[victim] = True
             self._held[victim] = self._pedalled[victim] = False
             self._rate[_RELEASE, victim] = self._steal
+            self._tabulate(np.array([victim]))
         free = ~self._alive
         if free.any():
             return int(np.argmax(free))
         return int(np.argmin(np.where(self._dying, self._loudness(), np.inf)))
 
     def _loudness(self) -> NDArray[np.float64]:
-        return np.asarray(self._envelope[_RELEASE] * self._control[_GAIN] * self._levels().max(axis=0))
+        loudest = _levels(self._cells).max(axis=0)
+        return np.asarray(self._envelope[_RELEASE] * self._control[_GAIN] * loudest)
 
-    def _levels(self) -> NDArray[np.float64]:
-        return np.asarray(self._level[0] + self._level[1] * self._envelope[_LEVEL])
-
+    # Some 60 array operations, whose number counts and not their length: an array of a few voices' chunk is
+    # worked through in less time than it takes Python to ask for it.
     def _voices(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Add these voices to `out`, and move their state to the sample after it."""
         n, count = len(out), rows.size
-        rate, envelope = self._rate[:, rows], self._envelope[:, rows]
-        powers = self._falling(envelope, rate, n)  # (6, count, n)
-        attack, release, level, index = powers[_ATTACK], powers[_RELEASE], powers[_LEVEL], powers[_INDEX]
-        control, target = self._control[:, rows], self._target[:, rows]
-        step = control - target
-        smooth = self._smooth[: _SMOOTHED * count * n].reshape(_SMOOTHED, count, n)
-        columns = step[:, :, None].astype(np.float32)
-        np.multiply(columns[:_BEND], self._fade[:n], out=smooth[:_BEND])
-        np.multiply(columns[_BEND], self._fade_sum[:n], out=smooth[_BEND], casting="unsafe")
-        smooth[:_BEND] += target[:_BEND, :, None].astype(np.float32)
-        bend = smooth[_BEND]  # summed: how far the phase has come, in increments
-        bend += target[_BEND][:, None].astype(np.float32) * self._steps[:n]
-
-        increment, carrier, modulator = (
-            array[:, rows] for array in (self._increment, self._carrier, self._modulator)
+        cells = self._cells.take(rows, axis=1)  # (cells, count)
+        columns = cells.astype(np.float32)[..., None]
+        rate, envelope, control, target, increment = (
+            cells[_CELLS[name]] for name in ("rate", "envelope", "control", "target", "increment")
         )
-        highest = increment * target[_BEND]
-        room = np.maximum((_NYQUIST / highest - carrier) / modulator - 1.0, 0.0)  # Carson's rule
-        floor, fall = self._index[:, :, rows].astype(np.float32)[..., None]
-        index *= fall
-        index += floor
-        index *= smooth[_BRIGHT]
-        np.minimum(index, room[..., None].astype(np.float32), out=index)
+        powers = self._falling(rows, envelope, n)  # (6, count, n)
+        attack, release, level, index = powers[_ATTACK], powers[_RELEASE], powers[_LEVEL], powers[_INDEX]
+        gain, bright, bend = columns[_CELLS["target"]]
+        bend = bend * self._steps[:n]  # summed: how far the phase has come, in increments
+        come = target[_BEND] * n
+        if self._moves > 0:
+            step = control - target
+            far = step[..., None].astype(np.float32)
+            gain = gain + far[_GAIN] * self._fade[:n]
+            bright = bright + far[_BRIGHT] * self._fade[:n]
+            bend += far[_BEND] * self._fade_sum[:n].astype(np.float32)
+            come += step[_BEND] * self._fade_sum[n]
+            np.add(target, step * self._fade[n], out=control)
+
+        index *= columns[_INDEX_FALLS]
+        index += columns[_INDEX_STAYS]
+        index *= bright
+        np.minimum(index, columns[_CELLS["room"]], out=index)
 
         size = 2 * count * n
         angles = self._angles[:size].reshape(2, count, n)
         waves = self._waves[:size].reshape(2, count, n)
-        turn = 2.0 * np.pi
-        np.multiply((turn * increment)[..., None].astype(np.float32), bend, out=angles)
-        angles += (turn * self._phase[:, rows])[..., None].astype(np.float32)
-        np.multiply(angles, modulator[..., None].astype(np.float32), out=waves)
+        np.multiply(columns[_CELLS["increment"]], bend, out=angles)
+        angles += columns[_CELLS["phase"]]
+        np.multiply(angles, columns[_CELLS["modulator"]], out=waves)
         np.sin(waves, out=waves)
         waves *= index
-        angles *= carrier[..., None].astype(np.float32)
+        angles *= columns[_CELLS["carrier"]]
         waves += angles
         np.sin(waves, out=waves)
 
-        sustain, fall = self._level[:, :, rows].astype(np.float32)[..., None]
-        level *= fall
-        level += sustain
+        level *= columns[_LEVEL_FALLS]
+        level += columns[_LEVEL_STAYS]
         waves *= level
         np.subtract(np.float32(1.0), attack, out=attack)
         attack *= release
-        attack *= smooth[_GAIN]
+        attack *= gain
         waves *= attack
-        pan = self._pan[:, :, rows].astype(np.float32).reshape(3, 2 * count)
-        left, right, swayed = pan @ waves.reshape(2 * count, n)
-        swayed *= np.sin(turn * (self._sway + self._sway_step * self._steps[:n])).astype(np.float32)
-        left += swayed
-        right -= swayed
-        out[:, 0] += left
-        out[:, 1] += right
+        heard = columns[_CELLS["pan"]].reshape(3, 2 * count) @ waves.reshape(2 * count, n)
+        swayed = np.sin(self._sways[:n] + np.float32(self._sway))
+        swayed *= heard[2]
+        heard[0] += swayed
+        heard[1] -= swayed
+        out += heard[:2].T
 
-        envelope *= np.exp(-n * rate)
-        envelope[envelope < _NOTHING] = 0.0
-        self._envelope[:, rows] = envelope
-        self._control[:, rows] = target + step * self._fade[n]
-        come = target[_BEND] * n + step[_BEND] * self._fade_sum[n]
-        self._phase[:, rows] = (self._phase[:, rows] + increment * come) % 1.0
-        over = self._envelope[_RELEASE] * self._levels().max(axis=0) < _SILENT
-        self._alive &= ~over
-        self._held &= ~over
-        self._pedalled &= ~over
+        envelope *= np.exp(rate * -n)
+        envelope *= envelope > _NOTHING
+        cells[_CELLS["phase"]] += increment * come
+        cells[_CELLS["phase"]] %= _TURN
+        self._cells[:_MOVED, rows] = cells[:_MOVED]
+        over = envelope[_RELEASE] * _levels(cells).max(axis=0) < _SILENT
+        if over.any():
+            self._end(rows[over])
 
-    def _falling(self, start: NDArray[np.float64], rate: NDArray[np.float64], n: int) -> NDArray[np.float32]:
+    def _end(self, rows: NDArray[np.int64]) -> None:
+        """Let go of voices that are over."""
+        self._alive[rows] = self._held[rows] = self._pedalled[rows] = False
+        self._rows = np.flatnonzero(self._alive)
+
+    def _falling(self, rows: NDArray[np.int64], start: NDArray[np.float64], n: int) -> NDArray[np.float32]:
         """Return start * exp(-rate * k) for k = 0 .. n - 1, (6, count, n), without n exponentials each."""
         coarse = -(-n // _STEP)
-        fine = np.exp(-rate[..., None] * self._steps[:_STEP]).astype(np.float32)
-        jumps = start[..., None] * np.exp(-rate[..., None] * (_STEP * self._steps[:coarse]))
-        shape = (*rate.shape, coarse, _STEP)
-        powers = self._powers[: rate.size * coarse * _STEP].reshape(shape)
+        jumps = self._coarse[:, rows, :coarse] * start[..., None]
+        powers = self._powers[: start.size * coarse * _STEP].reshape(*jumps.shape, _STEP)
+        fine = self._fine.take(rows, axis=1)
         np.multiply(jumps.astype(np.float32)[..., None], fine[..., None, :], out=powers)
-        return powers.reshape(*rate.shape, coarse * _STEP)[..., :n]
+        return powers.reshape(*start.shape, coarse * _STEP)[..., :n]
 
     # Drums
 

@@ -19,7 +19,7 @@ from engine.casting import Casting
 from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast, presets
 from engine.core.advance import attracting, close, idle, next_due, open_tick, receive
-from engine.core.contract import heard_at, seen_at
+from engine.core.contract import heard_at, seen_at, shortest_sound_ms
 from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise, Store
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
@@ -203,6 +203,7 @@ class Session:
         sound_config = sound.SoundConfig(
             show.sound.device,
             show.sound.block,
+            shortest_sound_ms(show),
             show.sound.device_latency_ms,
             show.sound.soundfont,
             (show.midi.out, *(each.ports for each in self.controllers.maps)),

@@ -19,7 +19,7 @@ import pytest
 from pythonosc.osc_message import OscMessage
 
 from engine import bench_overhead
-from engine.core.contract import heard_at, seen_at, sound_contract_ms
+from engine.core.contract import heard_at, seen_at, shortest_sound_ms, sound_contract_ms
 from engine.core.show import Show
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.io import marker
@@ -89,6 +89,7 @@ def test_in_tight_sync_the_sound_waits_for_the_frame_that_answers_it(fps):
         assert heard_at(show, sample) == seen_at(show, answering)
         off_ms = (heard_at(show, sample) - sample) / 48 - sound_contract_ms(show)
         assert abs(off_ms) <= 500 / fps + 0.03
+        assert (heard_at(show, sample) - sample) / 48 >= shortest_sound_ms(show) - 0.01
 
 
 def taken(contract_s=0.015, notes=60, rate=48_000, lost=()):

@@ -22,6 +22,13 @@ def heard_at(show: Show, sample: int) -> int:
     return sample + samples_from_ms(show.sound_ms)
 
 
+def shortest_sound_ms(show: Show) -> float:
+    """Return the shortest time between an input and its sound."""
+    if show.tight == "sync":
+        return show.picture_ms - 500.0 / show.fps
+    return show.sound_ms
+
+
 def sound_contract_ms(show: Show) -> float:
     """Return the contract from input to ear; in tight sync it is kept give or take half a frame."""
     return show.picture_ms if show.tight == "sync" else show.sound_ms

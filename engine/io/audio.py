@@ -37,7 +37,8 @@ class Device(Protocol):
 
     Frame numbers never go back and jump where sound was lost. `latency_frames` lie between the moment at
     which a block begins (`us`) and the one at which its first frame is heard; `contract_frames` of them
-    are within the contract unless the show says otherwise.
+    are within the contract unless the show says otherwise. A block is there in time if it is handed over
+    within `patience_frames` of its beginning.
     """
 
     kind: ClassVar[str]
@@ -45,6 +46,11 @@ class Device(Protocol):
     block: int  # frames
     latency_frames: int
     contract_frames: int
+
+    @property
+    def patience_frames(self) -> int:
+        """How long a callback may wait for its block."""
+
     connections: int  # how often a MIDI output was connected to somebody's input
 
     @property
@@ -68,7 +74,8 @@ class Device(Protocol):
 class Timer:
     """No device: the monotonic clock calls, so that time goes on, and all numbers are real.
 
-    Frame f begins when the clock says so, and counts as heard a buffer later, as from a device with one.
+    Frame f begins when the clock says so, and counts as heard a buffer later, as from a device with one. So
+    an underrun is what it is there: a block that was not rendered when its time to be heard came.
     """
 
     kind: ClassVar[str] = "none"
@@ -77,6 +84,7 @@ class Timer:
     def __init__(self, block: int) -> None:
         self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
         self.latency_frames = self.contract_frames = PERIODS * block
+        self.patience_frames = self.latency_frames
         self._out = np.zeros((block, 2), np.float32)
         self._stop = Event()
         self._thread: Thread | None = None
@@ -133,6 +141,7 @@ class Miniaudio(MiniaudioDevice):
         super().__init__(self._open(block, backends))
         self.block, self.underruns = block, 0
         self.latency_frames = self.contract_frames = PERIODS * block
+        self.patience_frames = block // 2
         self._out = np.zeros((MAX_BLOCK, 2), np.float32)
 
     @staticmethod

@@ -96,6 +96,11 @@ class Jack:
         return not self._shut and monotonic_us() - self._called_us < _LOST_US
 
     @property
+    def patience_frames(self) -> int:
+        """Half of the cycle: the other half is for the clients after us."""
+        return self.block // 2
+
+    @property
     def underruns(self) -> int:
         """Most xruns make the frame time jump as well, so the larger count holds."""
         return max(self._xruns, self._jumps)

@@ -29,6 +29,10 @@ _TEND_S: Final = 0.08
 _RETRY_US: Final = 250_000.0  # between two tries to open a device while there is none
 _PATIENT_TRIES: Final = 20
 _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of their times starts the clock
+# An event's way from its driver through the main process to here: by then nearly all have come. What the
+# contract leaves beyond it is the lead of the synth over the device.
+_WAY_MS: Final = 2.0
+_DEEPEST_MS: Final = 50.0  # of that lead: a machine that stalls for longer is not fit for a stage
 _FALL: Final = 0.1  # of the meters' peaks, a second: 20 dB
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
 _LASTING: Final = {SoundKind.BEND, SoundKind.PRESSURE, SoundKind.TIMBRE, SoundKind.SUSTAIN}  # of a lane
@@ -41,13 +45,15 @@ _PREFERENCE: Final = {
 class SoundConfig:
     """Which device, and frames a block where it lets us choose.
 
-    `device_latency_ms` is the part of the contract that is the device's own: None leaves it to the device,
-    "reported" takes all that the device reports. `hears_us` has, for each MIDI output of ours, a part of the
-    name of the JACK port that hears it.
+    `contract_ms` is the shortest time that the show leaves between an input and its sound.
+    `device_latency_ms` is the part of it that is the device's own: None leaves it to the device, "reported"
+    takes all that the device reports. `hears_us` has, for each MIDI output of ours, a part of the name of
+    the JACK port that hears it.
     """
 
     device: str = "auto"
     block: int = 256
+    contract_ms: float = 25.0
     device_latency_ms: float | Literal["reported"] | None = None
     soundfont: str | None = None
     hears_us: tuple[str | None, ...] = (None,)
@@ -58,6 +64,18 @@ class _Due(SoundEvent):
     """A sound event with the monotonic time at which it is to be heard."""
 
     due_us: float = 0.0
+
+
+# A block is rendered in one piece, so an event must be here before the block in which it sounds is begun: a
+# lead before the device takes that block, and the event may sound in its last frame.
+def lead_frames(contract_ms: float, rate: int, block: int, latency_frames: int) -> int:
+    """Return how far ahead of the device to render: what the contract leaves, in whole blocks, at least one.
+
+    `latency_frames` of the contract are the device's own.
+    """
+    per_ms = rate / 1000.0
+    left = int((contract_ms - _WAY_MS) * per_ms) - latency_frames - block
+    return max(min(left, round(_DEEPEST_MS * per_ms)) // block, 1) * block
 
 
 class _Player:
@@ -113,7 +131,7 @@ class _Player:
         self._settled = False
         self._begun.clear()
         self._counted = self._failed = 0
-        self._ahead = Ahead(self._render, device.rate)
+        self._ahead = Ahead(self._render)
 
     def block(self, frame: int, us: float, out: NDArray[np.float32]) -> None:
         """Play one block, rendered before; whatever goes wrong costs this block and is counted."""
@@ -121,14 +139,16 @@ class _Player:
         in_time = False
         try:
             self._keep_time(frame, us)
-            in_time = self._ahead is not None and self._ahead.take(frame, out)
+            if self._ahead:
+                lead = lead_frames(self._config.contract_ms, device.rate, device.block, self._latency())
+                patience_s = device.patience_frames / device.rate - (monotonic_us() - us) / 1e6
+                in_time = self._ahead.take(frame, out, lead, patience_s)
             self._tell_begun(frame + len(out))
         except Exception:
             out[:] = 0.0
         if self._settled:  # what the opening itself cost is not counted
             board.add("underruns", device.underruns + self._failed - self._counted + (not in_time))
         self._counted = device.underruns + self._failed
-        board["peak"] = max(float(out.max()), -float(out.min()))
 
     def _tell_begun(self, end: int) -> None:
         """Tell when the notes begun before frame `end` are heard, as the device's clock has it now."""
@@ -164,6 +184,7 @@ class _Player:
                 if event.kind == SoundKind.NOTE_ON:
                     self._begun.append((frame + max(offset, 0), event))
         peaks, fall = np.maximum(out.max(axis=0), -out.min(axis=0)), _FALL ** (len(out) / device.rate)
+        board["peak"] = float(peaks.max())
         board["peak_left"] = max(float(peaks[0]), board["peak_left"] * fall)
         board["peak_right"] = max(float(peaks[1]), board["peak_right"] * fall)
         board["voices"] = self._synth.sounding

@@ -67,7 +67,8 @@ class Jack:
         self._jack = jack
         self._latency = latency_query(jack, PLAYBACK_LATENCY)
         client = self._client
-        self.rate, self.block = client.samplerate, client.blocksize
+        self.rate: int = client.samplerate
+        self.block: int = client.blocksize
         self.latency_frames = self.contract_frames = 0
         self._xruns = self._jumps = 0
         self._outs = [client.outports.register(f"out_{side}") for side in (1, 2)]

@@ -97,7 +97,14 @@ def _load_show(file: "ShowFile") -> Any:
     try:
         return file.load(file.read())
     except ShowError as error:
-        raise Failure(str(error)) from None
+        raise Failure(f"{error}{_shipped(file.path)}") from None
+
+
+def _shipped(missing: Path) -> str:
+    """Return what could have been meant, where there is no such file and it was no path."""
+    if missing.exists() or missing.name != str(missing):
+        return ""
+    return f"; shows that come with Chladni: {', '.join(sorted(path.stem for path in SHOWS.glob('*.toml')))}"
 
 
 def _performer(show: Any, path: Path, perform: str | None) -> "Performer | None":

@@ -6,13 +6,12 @@ from threading import Event as Signal
 from threading import Lock
 from typing import Any
 
-from engine import casting, editing
+from engine import editing, reading
 from engine.core.events import Revise
 from engine.core.revision import merged
-from engine.core.show import Show, ShowError, as_json, from_json
-from engine.library import NoModel
+from engine.core.show import Show, ShowError, from_json
+from engine.reading import Reading
 from engine.show_file import ShowFile
-from models.manifest import ManifestError
 
 _POLL_S = 0.1
 
@@ -25,6 +24,7 @@ class Reviser:
 
     `put` gets a Revise for each text that is a show. `trouble` is what is wrong with the present text, one
     line for each error, "" for nothing; `say` is told of that, and of what waits for the next start.
+    `own_routes` is how many routes the file has: those of the show behind them are its controllers'.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class Reviser:
         self._file, self._put, self._say = file, put, say
         self._lock = Lock()
         self._show, self._wanted = show, show  # as it plays, and as the file has it
+        self._kept: tuple[str, ...] = ()  # what the file has otherwise than it plays
         self._text = self._read()
+        self.own_routes = reading.own_routes(self._text)
         self.trouble = ""
 
     def run(self, stop: Signal) -> None:
@@ -47,26 +49,36 @@ class Reviser:
                     self._look()
             before = now
 
-    def edit(self, table: str, index: int | None, value: Mapping[str, Any] | None) -> str | None:
+    def edit(
+        self,
+        table: str,
+        index: int | None,
+        value: Mapping[str, Any] | None,
+        was: Mapping[str, Any] | None = None,
+    ) -> str | None:
         """Change an entry of the file, and play on with it; return what is wrong with that, if something is.
 
-        `engine.editing.edit` says which. A text that has not been played yet is not written over.
+        `engine.editing.edit` says which; `was` is what whoever asks has seen there, as `told_entry` tells it.
+        A text that has not been played yet is not written over.
         """
         with self._lock:
             try:
                 text = self._file.read()
                 if text != self._text:
                     return self.trouble or f"{self._file.path} has just been changed: look again"
-                made = editing.edit(text, table, index, value)
-                loaded = self._load(made)
+                if table == "route" and index is not None and index >= self.own_routes:
+                    return "this route comes from a controller's map: one that you add takes its place"
+                if was is not None and was != told_entry(self._wanted, table, index):
+                    return f"another {table} stands there by now, or it was changed: look again"
+                made = reading.read(self._file, text, (table, index, value))
                 if self._file.read() != text:
                     return f"{self._file.path} is being changed by somebody else: look again"
-                editing.write(self._file.path, made)
+                editing.write(self._file.path, made.text)
             except ValueError as error:
                 return str(error)
             except OSError as error:
                 return f"{self._file.path}: {error.strerror or error}"
-            self._take(made, loaded)
+            self._take(made)
         return None
 
     def _mark(self) -> tuple[int, int, int] | None:
@@ -88,31 +100,28 @@ class Reviser:
             text = self._file.read()
             if text == self._text and not self.trouble:  # touched, or written by `edit`
                 return
-            self._take(text, self._load(text))
+            self._take(reading.read(self._file, text))
         except ShowError as error:
             self.trouble = str(error)
             self._say(self.trouble)
 
-    def _load(self, text: str) -> tuple[Show, Show]:
-        """Return the show of a text, and as it plays from here on. Raise ShowError."""
-        wanted = self._file.load(text)
-        show, _ = merged(self._show, wanted)
-        try:
-            casting.check(show)
-        except (NoModel, ManifestError) as error:
-            raise ShowError(f"{self._file.path}: {error}") from None
-        return wanted, show
-
-    def _take(self, text: str, loaded: tuple[Show, Show]) -> None:
+    def _take(self, made: Reading) -> None:
         """Have a show played that is right."""
-        wanted, show = loaded
-        _, kept = merged(self._show, wanted)
-        _, kept_before = merged(self._show, self._wanted)
-        self._text, self.trouble = text, ""
-        if wanted != self._wanted:
-            said = as_json(wanted)
-            from_json(said)  # read here, and not by the core
-            self._put(Revise(said))
-            self._wanted, self._show = wanted, show
-        if kept and kept != kept_before:
-            self._say(f"{self._file.path}: {', '.join(kept)}: stays as it was until the next start")
+        wanted = from_json(made.show)  # read here, and not by the core
+        self._text, self.own_routes, self.trouble = made.text, made.own_routes, ""
+        if wanted == self._wanted:
+            return
+        self._put(Revise(made.show))
+        self._wanted, kept_before = wanted, self._kept
+        self._show, self._kept = merged(self._show, wanted)
+        if self._kept and self._kept != kept_before:
+            self._say(f"{self._file.path}: {', '.join(self._kept)}: stays as it was until the next start")
+
+
+def told_entry(show: Show, table: str, index: int | None) -> dict[str, Any] | None:
+    """Return an entry of a list of tables as pages are told it, None where there is none."""
+    entries = getattr(show, table)
+    if index is None or not 0 <= index < len(entries):
+        return None
+    told: dict[str, Any] = entries[index].model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return told

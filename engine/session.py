@@ -44,7 +44,7 @@ from engine.io.performer import Performer
 from engine.io.window import Presenter
 from engine.presentation import Presentation
 from engine.recording import Recorder, Recording
-from engine.reviser import Reviser
+from engine.reviser import Reviser, told_entry
 from engine.show_file import ShowFile
 from engine.vitals import Vitals
 from engine.web.desk import Desk
@@ -601,14 +601,20 @@ class Session:
         self.warnings += [line for line in problem.splitlines() if line not in self.warnings]
         print(problem, file=sys.stderr, flush=True)
 
-    def edit(self, table: str, index: int | None, value: Mapping[str, Any] | None) -> str | None:
+    def edit(
+        self,
+        table: str,
+        index: int | None,
+        value: Mapping[str, Any] | None,
+        was: Mapping[str, Any] | None = None,
+    ) -> str | None:
         """Change an entry of the show file and play on with it; return what is in the way, if something is.
 
-        See `engine.editing.edit`. For any thread but the core's and the presenter's: it waits for the disk.
+        See `Reviser.edit`. For any thread but the core's and the presenter's: it waits for the disk.
         """
         if self.reviser is None:
             return "this show has no file that could be changed"
-        return self.reviser.edit(table, index, value)
+        return self.reviser.edit(table, index, value, was)
 
     def _keep_presets(self) -> None:
         """Write the presets that are stored while playing into the show file."""
@@ -616,9 +622,11 @@ class Session:
         while not self.stop.wait(_WATCH_S):
             stored = self.state.presets
             for preset in stored:
-                wanted = preset.name in self._to_keep and preset not in kept
-                if wanted and (problem := self.edit("preset", *presets.entry(self.show, preset))):
-                    self._warn(f"preset {preset.name}: {problem}")
+                if preset.name in self._to_keep and preset not in kept:
+                    place, value = presets.entry(self.show, preset)
+                    was = told_entry(self.show, "preset", place)
+                    if problem := self.edit("preset", place, value, was):
+                        self._warn(f"preset {preset.name}: {problem}")
             kept = stored
 
     def ask_report(self) -> None:

@@ -165,6 +165,9 @@ def test_every_error_is_told_at_once_and_the_status_says_so(tmp_path: Path) -> N
     assert chladni(tmp_path, "check", "a.toml", "--strict").returncode == 1
     assert chladni(tmp_path, "check", "first_light").returncode == 0, "shipped shows are known by name"
     assert chladni(tmp_path, "check", "none.toml").stderr == "none.toml: No such file or directory\n"
+    shipped = "shows that come with Chladni: duet, first_light, sensor_room, silent_disco, vj_set"
+    nowhere = chladni(tmp_path, "play", "vj_sett").stderr
+    assert nowhere == f"vj_sett: No such file or directory; {shipped}\n"
 
 
 def test_a_new_show_plays_and_writes_over_nothing(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import editing
+from engine import editing, reading
 from engine.core.events import Revise
-from engine.core.show import Show, from_json
+from engine.core.show import Show, ShowError, from_json
 from engine.editing import EditError, edit
-from engine.reviser import Reviser
+from engine.reviser import Reviser, told_entry
 from engine.show_file import ShowFile
 
 TEXT = """\
@@ -189,7 +189,40 @@ def test_an_edit_plays_and_is_never_written_over_what_somebody_else_wrote(tmp_pa
     assert 'levels = {"musician.mode" = "duet"}' in path.read_text()
     wrong = reviser.edit("route", 0, {"from": "/a", "to": "pssi"})
     assert wrong == f"{path}:6: route[0].to: no parameter 'pssi'; did you mean 'psi'?"
+    assert reviser.edit("cue", 1, {"number": 9}, was={"number": 2}) == (
+        "another cue stands there by now, or it was changed: look again"
+    )
+    seen = {"number": 1.5, "levels": {"musician.mode": 3}}
+    assert reviser.edit("cue", 1, seen, was=seen) is None
     path.write_text(TEXT + "# mine\n")
     assert "has just been changed" in (reviser.edit("route", 0, None) or "")
     assert path.read_text() == TEXT + "# mine\n"
     assert len(sent) == 1
+
+
+def test_a_route_of_a_controller_s_map_is_not_taken_for_one_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(TEXT + '[[controller]]\nmap = "nanokontrol2"\n')
+    file = ShowFile(path)
+    reviser = Reviser(file, file.load(path.read_text()), lambda body: None, lambda said: None)
+    assert reviser.own_routes == 2
+    mapped = told_entry(file.load(path.read_text()), "route", 2)
+    assert mapped is not None
+    assert mapped["from"].startswith("/controller/nanokontrol2/")
+    assert "comes from a controller's map" in (reviser.edit("route", 2, None, mapped) or "")
+    assert reviser.edit("route", None, mapped) is None
+    assert reviser.own_routes == 3
+    assert reviser.edit("route", 2, None, mapped) is None
+    assert reviser.own_routes == 2
+
+
+def test_a_long_file_is_read_as_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(TEXT + "# as it was\n" * 2000)
+    file = ShowFile(path, {"sound_ms": 30.0, "run": test_line_ends_stay})
+    cue = ("cue", None, {"number": 3})
+    beside = [reading.read(file, path.read_text()), reading.read(file, path.read_text(), cue)]
+    with pytest.raises(ShowError, match="did you mean 'psi'"):
+        reading.read(file, path.read_text(), ("route", 0, {"from": "/a", "to": "pzi"}))
+    monkeypatch.setattr(reading, "LONG", 1_000_000)
+    assert beside == [reading.read(file, path.read_text()), reading.read(file, path.read_text(), cue)]

@@ -46,8 +46,10 @@ def test_an_lfo_keeps_the_beat_or_its_own_time() -> None:
     assert psi(show(saw | {"phase": 0.25}), 90)[14] == pytest.approx(0.75)
     stopped = psi(show(saw), 90, {10: [ev.Stop()]})
     assert stopped[-1] == stopped[20], "with the transport"
-    free = psi(show(saw | {"seconds": 2.0}), 90, {10: [ev.Stop()]})
+    free = psi(show({"kind": "lfo", "shape": "saw", "seconds": 2.0}), 90, {10: [ev.Stop()]})
     assert [n for n, (a, b) in enumerate(pairwise(free)) if b < a] == [58]
+    with pytest.raises(ValueError, match="beats and seconds: one of them is enough"):
+        show(saw | {"seconds": 2.0})
 
 
 def test_steps_follow_each_other_and_begin_again() -> None:

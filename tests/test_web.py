@@ -23,7 +23,7 @@ from staged import until as await_it
 from engine.clock import monotonic_us
 from engine.core.events import Body, Control, Go, Mark, Recall, Store, Swap, decode
 from engine.core.parameters import INDEX
-from engine.core.show import Show, ShowError, parse
+from engine.core.show import MAX_JSON, Show, ShowError, as_json, parse
 from engine.core.state import initial
 from engine.distribution import Distribution
 from engine.io.video import probe
@@ -59,7 +59,7 @@ def tell(link: WebLink, show: Show = SHOW, inputs: tuple[tuple[str, float, int],
     """Tell what the desk would tell."""
     state = initial(show)
     told = show.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    link.show.write(json.dumps({"revision": 1, "presets": ["dusk"], "show": told}).encode())
+    link.show.write(json.dumps({"revision": 1, "presets": ["dusk"], "own_routes": 1, "show": told}).encode())
     link.state.write(json.dumps(view.state(show, state, view.Counters(inputs=inputs))).encode())
     link.levels.write(view.pack_levels(state))
 
@@ -158,7 +158,10 @@ async def test_a_page_is_told_the_show_and_then_what_changes() -> None:
         assert (hello["role"], hello["show"]["title"], hello["revision"]) == ("full", "Three", 1)
         assert hello["cues"][1] == {"number": 2.5, "levels": {"hue": 20}, "index": 1}, "as the file has it"
         assert hello["routes"] == [{"from": "/midi/1/cc/1", "to": "psi", "index": 0}]
+        assert hello["own_routes"] == 1
         assert hello["presets"] == ["dusk"]
+        assert hello["kept"] == [{"name": "dusk", "levels": {"psi": 0.5}, "index": 0}]
+        assert {each["wins"] for each in hello["parameters"]} == {"LTP"}
         assert "Route" in hello["schema"]["$defs"]
         assert len((await page.next("levels"))["levels"]) == len(hello["parameters"])
         state = await page.next("state")
@@ -170,6 +173,9 @@ async def test_a_page_is_told_the_show_and_then_what_changes() -> None:
         assert await page.next("levels") == changed
         tell(link, SHOW.model_copy(update={"title": "Four"}))
         assert (await page.next("show"))["show"]["title"] == "Four"
+        longest = "x" * (MAX_JSON - len(as_json(SHOW)))
+        tell(link, parse(f'title = "{longest}"', "long.toml"))
+        assert (await page.next("show"))["show"]["title"] == longest
 
 
 DONE: list[tuple[dict[str, Any], Body]] = [
@@ -587,7 +593,10 @@ def test_a_route_that_is_edited_on_the_page_is_played_and_written(tmp_path: Path
             assert shown["routes"] == [route | {"index": 0}]
             assert shown["revision"] > revision
             wrong = {"do": "edit", "table": "route", "index": 0, "value": route | {"to": "pzi"}}
-            assert "'psi'" in (await page.ask(**wrong))["error"]
+            assert "needs was" in (await page.ask(**wrong))["error"]
+            assert "'psi'" in (await page.ask(**wrong, was=route))["error"]
+            stale = await page.ask(do="edit", table="route", index=0, was=route | {"curve": "linear"})
+            assert "look again" in stale["error"]
             for table in ("../secrets", "sound", "osc"):
                 assert "error" in await page.ask(do="edit", table=table, value={"soundfont": "/etc/passwd"})
 

@@ -58,7 +58,7 @@ def _periods(state: ShowState, modulator: Modulator) -> float:
     """Return how many periods have passed at the end of the present tick."""
     if modulator.seconds is not None:
         return (state.tick + 1) / (TICKS_PER_SECOND * modulator.seconds)
-    return beat_at(state.transport, (state.tick + 1) * TICK_SAMPLES) / modulator.beats
+    return beat_at(state.transport, (state.tick + 1) * TICK_SAMPLES) / (modulator.beats or 1.0)
 
 
 def _lfo(show: Show, state: ShowState, modulator: Modulator, one: Modulation) -> Modulation:

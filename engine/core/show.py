@@ -316,7 +316,9 @@ class Modulator(_Table):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$", description="of /modulator/<name>")
     kind: Literal["lfo", "random walk", "steps", "follower", "adsr"]
     shape: Literal["sine", "triangle", "saw", "square"] = Field("sine", description="of an lfo")
-    beats: float = Field(1.0, gt=0, le=4096, description="a period of an lfo, or one step")
+    beats: float | None = Field(
+        None, gt=0, le=4096, description="a period of an lfo, or one step; 1 beat where nothing is said"
+    )
     seconds: float | None = Field(None, gt=0, le=86_400, description="the same, in place of beats")
     phase: float = Field(0.0, ge=0, le=1, description="where an lfo begins")
     steps: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((), max_length=256)
@@ -338,6 +340,8 @@ class Modulator(_Table):
                 raise ValueError(f"kind {self.kind} has no {name}; it has {', '.join(own)}")
         if self.kind == "steps" and not self.steps:
             raise ValueError("kind steps needs steps = [0.0, 0.5, ...]")
+        if self.beats is not None and self.seconds is not None:
+            raise ValueError("beats and seconds: one of them is enough; beats keep step with the transport")
         return self
 
     @property

@@ -40,9 +40,10 @@ class Desk:
 
     def __init__(self, link: WebLink, presenter: "Presenter") -> None:
         self.link, self._presenter = link, presenter
-        self._told: tuple[Show, tuple[Preset, ...]] | None = None
+        self._told: tuple[Show, tuple[Preset, ...], int] | None = None
         self._revision = 0
         self._levels_us = self._state_us = self._seen_us = 0.0
+        self._stage: tuple[Any, ...] = ()  # what is told sooner than its turn when it changes
         self._frame = 0
         self._inputs: dict[str, tuple[float, int]] = {}  # value and tick by address, the latest last
         self._takes: list[tuple[str, int, int | None]] = []  # name, first tick, end
@@ -112,22 +113,26 @@ class Desk:
 
     def _tell(self, session: "Session") -> None:
         link, state, now_us = self.link, session.state, monotonic_us()
-        if self._told != (session.show, state.presets):
-            self._tell_show(session.show, state)
+        show = session.show
+        own_routes = session.reviser.own_routes if session.reviser else len(show.route)
+        if self._told != (show, state.presets, own_routes):
+            self._told = (show, state.presets, own_routes)
+            self._tell_show(show, state, own_routes)
         if now_us >= self._levels_us + _LEVELS_US:
             self._levels_us = now_us
             link.levels.write(view.pack_levels(state))
-        if now_us >= self._state_us + _STATE_US:
-            self._state_us = now_us
+        stage = state.cue, state.standby, state.held, state.dark
+        if now_us >= self._state_us + (_STATE_US if stage == self._stage else _LEVELS_US):
+            self._state_us, self._stage = now_us, stage
             told = view.state(session.show, state, self._counters(session))
             link.state.write(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode())
 
-    def _tell_show(self, show: Show, state: ShowState) -> None:
-        self._told = (show, state.presets)
+    def _tell_show(self, show: Show, state: ShowState, own_routes: int) -> None:
         self._revision += 1
         told = {
             "revision": self._revision,
             "presets": presets.names(show, state),
+            "own_routes": own_routes,
             "show": show.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
         self.link.show.write(json.dumps(told, ensure_ascii=False).encode())
@@ -162,8 +167,8 @@ class Desk:
             match protocol.asked(data):
                 case protocol.Render(take=name):
                     return {"ok": True, "path": self._render(session, name)}
-                case protocol.Edit(table=table, index=index, value=value):
-                    wrong = session.edit(table, index, value)
+                case protocol.Edit(table=table, index=index, value=value, was=was):
+                    wrong = session.edit(table, index, value, was)
                     return {"error": wrong} if wrong else {"ok": True}
             raise protocol.Wrong("the show can't do that")
         except Exception as error:  # whatever it is, who asked is to hear of it

@@ -6,9 +6,9 @@ a module or an event that was not already here.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from engine.core.events import (
     Back,
@@ -111,12 +111,22 @@ class Render(_Message):
 
 
 class Edit(_Message):
-    """Add a table to the show file (no index), replace one, or remove it (no value)."""
+    """Add a table to the show file (no index), replace one, or remove it (no value).
+
+    `was` is what stood there when it was looked at: an entry that has moved meanwhile is not mistaken for it.
+    """
 
     do: Literal["edit"]
     table: Literal["route", "cue", "preset", "modulator", "sensor"]
     index: int | None = Field(None, ge=0, le=10_000)
     value: dict[str, Any] | None = None
+    was: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _was_seen(self) -> Self:
+        if self.index is not None and self.was is None:
+            raise ValueError("an index needs was: the entry as it was told")
+        return self
 
 
 class SwapTo(_Message):

@@ -376,7 +376,9 @@ class Server:
             show = Show.model_validate(told["show"])
             config, presets, cues = self._config, told["presets"], {cue.number for cue in show.cue}
             self._known = protocol.Known(config.generators, presets, cues)
-            hello = view.hello(show, told["revision"], config.path, config.generators, presets)
+            hello = view.hello(
+                show, told["revision"], config.path, config.generators, presets, told["own_routes"]
+            )
             self._show = (read[0], json.dumps(hello, ensure_ascii=False))
 
     def _learn(self) -> None:

@@ -71,9 +71,12 @@ def unpack_levels(data: bytes) -> tuple[int, tuple[float, ...]]:
 
 
 def hello(
-    show: Show, revision: int, path: str, generators: Sequence[str], presets: Sequence[str]
+    show: Show, revision: int, path: str, generators: Sequence[str], presets: Sequence[str], own_routes: int
 ) -> dict[str, Any]:
-    """Return what a page needs to know once, and again when the show has been revised."""
+    """Return what a page needs to know once, and again when the show has been revised.
+
+    The first `own_routes` of the show are the file's; those behind them come from maps of controllers.
+    """
     told = show.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return {
         "revision": revision,
@@ -81,14 +84,19 @@ def hello(
             "title": show.title, "fps": show.fps, "sound_ms": show.sound_ms, "picture_ms": show.picture_ms,
             "generator": show.generator, "path": path,
         },
-        "parameters": [asdict(each) | {"group": _GROUP_OF.get(each.name, "Others")} for each in PARAMETERS],
+        "parameters": [
+            asdict(each) | {"group": _GROUP_OF.get(each.name, "Others"), "wins": wins}
+            for each, wins in zip(PARAMETERS, show.precedences, strict=True)
+        ],
         "generators": list(generators),
         "curves": list(CURVES),
         "cues": _numbered(told.get("cue", ())),
         "routes": _numbered(told.get("route", ())),
+        "own_routes": own_routes,
         "modulators": _numbered(told.get("modulator", ())),
         "sensors": _numbered(told.get("sensor", ())),
         "presets": list(presets),
+        "kept": _numbered(told.get("preset", ())),
         "morph": told.get("morph"),
         "schema": Show.model_json_schema(by_alias=True),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from engine.core.events import MAX_Z, Answers, Phrase, PhraseNote, Projection
 from engine.core.jobs import Ask, FrameJob, Heard, SoundEvent, SoundKind, Write
 from engine.core.parameters import BEND, BENDS, DIRECTIONS, EFFECTS, NETWORKS, TRANSFORM
+from engine.core.show import MAX_JSON
 from engine.workers.shared import Board, FrameStore, Latest, Ring
 
 MAX_CLASSES = 16
@@ -43,6 +44,7 @@ AUDIO_HEARD = "dqd"
 # monotonic time of an input, its body as JSON in UTF-8; number and text of a request, or of its answer
 WEB_EVENT, WEB_TEXT, ANSWER_BYTES = "d504s", "q16384s", 4096
 WEB_ANSWER = f"q{ANSWER_BYTES}s"
+WEB_SHOW = 4 * MAX_JSON + (1 << 16)  # bytes: any show fits, and the names of presets beside it
 PREVIEW_PX = (540, 960)  # the largest frame that is kept for the page, rows and columns
 PREVIEW_SIZE = (480, 270)  # of the picture that the page shows, width and height
 
@@ -238,7 +240,7 @@ def audio_link() -> AudioLink:
 def web_link() -> WebLink:
     """Make the rings, the texts, the store and the board of the web worker."""
     return WebLink(
-        Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_ANSWER, 16), Latest(1 << 20), Latest(1 << 16),
+        Ring(WEB_EVENT, 256), Ring(WEB_TEXT, 16), Ring(WEB_ANSWER, 16), Latest(WEB_SHOW), Latest(1 << 16),
         Latest(1 << 13), FrameStore(*PREVIEW_PX, 3), Latest(1 << 12), Ring(TEXT, 8), Board(WEB_CELLS),
     )  # fmt: skip
 

@@ -1,5 +1,5 @@
 // The cue list, with what moves through it: GO, back, go to, hold, blackout.
-import { computed, signal } from "@preact/signals"
+import { computed, signal, useComputed } from "@preact/signals"
 import { useEffect, useRef } from "preact/hooks"
 import { ask, show, state, viewing } from "./board"
 import { plain } from "./numbers"
@@ -14,7 +14,6 @@ const dark = computed(() => (state.value?.dark ?? 0) > 0)
 
 export function Cues() {
   const cues = show.value?.cues ?? []
-  const picked = cues[selected.value]
   return (
     <section class="cues" aria-label="Cues">
       <ol aria-label="Cue list">
@@ -23,27 +22,38 @@ export function Cues() {
         ))}
         {cues.length === 0 && <li class="empty">The show has no cues.</li>}
       </ol>
-      <div class="row">
-        <button
-          disabled={!picked || viewing.value}
-          onClick={() => picked && void ask({ do: "goto", number: Number(picked["number"]) })}
-        >
-          {picked ? `Go to ${plain(String(picked["number"]))}` : "Go to"}
-        </button>
-        <button disabled={!picked || viewing.value} onClick={() => picked && edit("cue", picked)}>
-          Edit
-        </button>
-        <button disabled={viewing} onClick={() => edit("cue", null)}>
-          Add
-        </button>
-      </div>
+      <Chosen />
     </section>
   )
 }
 
+/** What can be done with the cue that is chosen in the list. */
+function Chosen() {
+  const picked = show.value?.cues[selected.value]
+  return (
+    <div class="row">
+      <button
+        disabled={!picked || viewing.value}
+        onClick={() => picked && void ask({ do: "goto", number: Number(picked["number"]) })}
+      >
+        {picked ? `Go to ${plain(String(picked["number"]))}` : "Go to"}
+      </button>
+      <button disabled={!picked || viewing.value} onClick={() => picked && edit("cue", picked)}>
+        Edit
+      </button>
+      <button disabled={viewing} onClick={() => edit("cue", null)}>
+        Add
+      </button>
+    </div>
+  )
+}
+
+/** A line of the list. It is drawn again where its own standing changes: of 500 cues two at a GO. */
 function Cue({ cue }: { cue: Entry }) {
   const place = useRef<HTMLButtonElement>(null)
-  const here = cue.index === present.value
+  const here = useComputed(() => cue.index === present.value).value
+  const follows = useComputed(() => cue.index === next.value).value
+  const chosen = useComputed(() => cue.index === selected.value).value
   useEffect(() => {
     if (here) place.current?.scrollIntoView({ block: "nearest" })
   }, [here])
@@ -52,10 +62,10 @@ function Cue({ cue }: { cue: Entry }) {
     <li>
       <button
         ref={place}
-        class={`cue${here ? " here" : ""}${cue.index === next.value ? " next" : ""}`}
+        class={`cue${here ? " here" : ""}${follows ? " next" : ""}`}
         aria-current={here ? "step" : undefined}
-        aria-pressed={cue.index === selected.value}
-        onClick={() => (selected.value = cue.index === selected.value ? -1 : cue.index)}
+        aria-pressed={chosen}
+        onClick={() => (selected.value = chosen ? -1 : cue.index)}
       >
         <span class="number">{number}</span>
         <span class="title">{String(cue["name"] ?? "")}</span>

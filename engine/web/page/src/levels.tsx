@@ -70,6 +70,15 @@ export function Levels() {
   )
 }
 
+/** What wins when a cue and a hand move the same parameter, as the show declares it. */
+const WINS: { [wins: string]: string } = {
+  LTP: "LTP: the latest counts",
+  HTP: "HTP: the highest counts",
+  performer: "performer: hands keep it",
+  cue: "cue: cues keep it",
+  hand: "hand: follows leave it",
+}
+
 /** The selected parameter: what it means, exact figures, what moves it, and learning. */
 function Inspector({ parameter }: { parameter: Parameter }) {
   if (learning.value || learned.value) return <Learning />
@@ -120,6 +129,7 @@ function Inspector({ parameter }: { parameter: Parameter }) {
       </div>
       <div class="sources">
         <span class={`mover ${kindOf(mover ?? "")}`}>{mover ? `moved by ${mover}` : "at rest"}</span>
+        <span class="wins">{WINS[parameter.wins] ?? parameter.wins}</span>
         {routes.map((route) => (
           <button key={route.index} onClick={() => openRoute(route)}>
             {String(route["from"])}
@@ -137,7 +147,7 @@ function Learning() {
   const found = learned.value
   const add = async (from: string, to: string) => {
     const value = { from, to, ...(curve.value === "linear" ? {} : { curve: curve.value }) }
-    if (await ask({ do: "edit", table: "route", index: null, value })) unlearn()
+    if (await ask({ do: "edit", table: "route", index: null, value, was: null })) unlearn()
   }
   return (
     <section class="inspector learning" aria-label="Learn" role="status">

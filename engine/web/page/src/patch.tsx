@@ -9,8 +9,17 @@ import type { Entry } from "./wire"
 const ROUTE_COLUMNS = ["index", "from", "to", "curve", "range"]
 const SENSOR_COLUMNS = ["index", "from"]
 
+/** The map that a route comes from, where it is none of the file's. */
+function mapOf(route: Entry): string | undefined {
+  const isOwn = route.index < (show.value?.own_routes ?? 0)
+  return isOwn ? undefined : String(route["from"]).split("/")[2]
+}
+
+/** Open the sheet of a route; in place of one of a controller's map the file gets one of its own. */
 export function openRoute(route: Entry): void {
-  edit("route", route)
+  if (mapOf(route) === undefined) return edit("route", route)
+  const { index: _, ...seed } = route
+  edit("route", null, seed)
 }
 
 export function Patch() {
@@ -117,7 +126,11 @@ function Route({ route }: { route: Entry }) {
       <td class="figures">
         {Array.isArray(range) ? range.map((each) => plain(String(each))).join(" to ") : ""}
       </td>
-      <td class="more">{beside(route, ROUTE_COLUMNS)}</td>
+      <td class="more">
+        {[mapOf(route) && `of the map ${mapOf(route)}`, beside(route, ROUTE_COLUMNS)]
+          .filter(Boolean)
+          .join(", ")}
+      </td>
     </tr>
   )
 }

@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks"
 import { ask, byName, level, move, show, viewing } from "./board"
 import { Segments } from "./fader"
 import { STEP } from "./numbers"
+import { edit } from "./sheet"
 
 const FADES = ["0", "1", "2", "5", "10"]
 const fade_s = signal("2")
@@ -12,6 +13,7 @@ const sure = signal("") // the name that Store was pressed for once, though a pr
 
 export function Presets() {
   const presets = show.value?.presets ?? []
+  const kept = new Map(show.value?.kept.map((each) => [String(each["name"]), each]))
   const store = async () => {
     const wanted = name.value.trim()
     if (presets.includes(wanted) && sure.value !== wanted) return void (sure.value = wanted)
@@ -40,6 +42,16 @@ export function Presets() {
               >
                 {each}
               </button>
+              {kept.has(each) && (
+                <button
+                  class="beside"
+                  disabled={viewing}
+                  aria-label={`Edit ${each}`}
+                  onClick={() => edit("preset", kept.get(each) ?? null)}
+                >
+                  Edit
+                </button>
+              )}
             </li>
           ))}
         </ul>

@@ -8,6 +8,7 @@ import type { Entry, Table, TableName } from "./wire"
 interface Sheet {
   table: TableName
   index: number | null // null: a table to be added
+  was: Table | null // as it stood when the sheet was opened
   value: Table
 }
 
@@ -20,7 +21,7 @@ export function edit(table: TableName, entry: Entry | null, seed: Table = {}): v
   const { index, ...value } = entry ?? { index: null, ...seed }
   fault.value = ""
   sure.value = false
-  sheet.value = { table, index, value }
+  sheet.value = { table, index, was: entry && value, value }
 }
 
 export function Sheet() {
@@ -34,7 +35,8 @@ export function Sheet() {
   const close = () => (sheet.value = null)
   const send = async (value: Table | null) => {
     if (!open) return
-    fault.value = await tryTo({ do: "edit", table: open.table, index: open.index, value })
+    const { table, index, was } = open
+    fault.value = await tryTo({ do: "edit", table, index, value, was })
     if (!fault.value) close()
   }
   const title = open && (open.index === null ? `A new ${open.table}` : `The ${open.table} ${nameOf(open)}`)

@@ -9,6 +9,7 @@ export interface Parameter {
   meaning: string
   choices: string[]
   group: string
+  wins: string // LTP, HTP, performer, cue or hand
 }
 
 /** A table of the show file, with only the keys that the file sets. */
@@ -45,9 +46,11 @@ export interface Show {
   curves: string[]
   cues: Entry[]
   routes: Entry[]
+  own_routes: number // so many are the file's; those behind them come from maps of controllers
   modulators: Entry[]
   sensors: Entry[]
   presets: string[]
+  kept: Entry[] // those that the file has
   morph: { corners: string[] } | null
   schema: Schema
 }
@@ -116,7 +119,7 @@ export type Request =
   | { do: "store"; preset: string }
   | { do: "swap"; generator: string }
   | { do: "learn"; parameter: string }
-  | { do: "edit"; table: TableName; index: number | null; value: Table | null }
+  | { do: "edit"; table: TableName; index: number | null; value: Table | null; was: Table | null }
   | { do: "take"; on: boolean; name: string }
   | { do: "render"; take: string | null }
   | { do: "preview"; on: boolean; fps: number }

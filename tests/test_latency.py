@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from fractions import Fraction
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -19,17 +20,19 @@ import pytest
 from pythonosc.osc_message import OscMessage
 
 from engine import bench_overhead
+from engine.clock import monotonic_us
 from engine.core.contract import heard_at, seen_at, shortest_sound_ms, sound_contract_ms
 from engine.core.show import Show
 from engine.core.units import SAMPLE_RATE, TICK_SAMPLES
 from engine.io import marker
-from engine.io.window import Headless
+from engine.io.window import Headless, Window
 from engine.latency import page, trace
 from engine.latency.analysis import answered_at, frames, from_film, summary
+from engine.latency.changes import Changes
 from engine.latency.measure import Setting, measure
 from engine.latency.ruler import Heard, loop_frames, moments, onsets
 from engine.latency.screen import Sighting, read_film
-from engine.latency.servers import jack_server
+from engine.latency.servers import jack_server, x_server
 from engine.latency.stress import stress
 
 ROOT = Path(__file__).parent.parent
@@ -275,6 +278,39 @@ def test_the_time_of_a_cable_is_measured(monkeypatch):
             cable.kill()
             cable.wait()
     assert 100 <= found <= 100 + 128  # one client plays and hears: JACK opens the loop with a block
+
+
+@pytest.mark.screen
+def test_the_x_server_tells_when_the_marker_changed_however_late_it_is_asked(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    with x_server() as there:
+        assert there, "the tests need Xvfb: make packages"
+        window = Window("told", (640, 360), shaders=False)
+        changes = Changes((0, 0, 1280, 720))
+        try:
+            for tick in (8, 16, 24):
+                window.draw(None, 0, (), mark=(tick, tick // 8))
+                began_us = monotonic_us()
+                ended_us = window.flip()
+                if tick == 16:
+                    continue  # it is drawn over before anybody looks
+                time.sleep(0.05)
+                look = changes.next(1.0)
+                picture = np.frombuffer(look.blue, np.uint8).reshape(720, 1280)
+                assert marker.decode(picture) == (
+                    tick,
+                    tick // 8,
+                )
+                assert look.since_us <= 1000.0
+                assert began_us - 1000.0 <= look.us <= ended_us + 1000.0
+                assert changes.next(0.05) is None
+            window.draw(None, 0, (), mark=(32, 4))
+            window.flip()
+            assert Changes((0, 0, 10, 10)).next(0.05) is None  # the window is elsewhere
+        finally:
+            changes.close()
+            window.close()
 
 
 @pytest.mark.jack

@@ -21,8 +21,8 @@ def taken_down(
 ) -> dict[str, Any]:
     """Return the deviations of both rulers, the skew between them and the frames that came late, in ms.
 
-    Lists have one entry a note, None where it was not heard or seen. A picture's deviation is known to the
-    time between two looks.
+    Lists have one entry a note, None where it was not heard or seen. A picture's deviation is known to half
+    of `looks_ms`: p50, p99, p999 and the extremes of the time within which each frame is known to have come.
     """
     contract_ms = sound_contract_ms(show)
     spread_s = 0.5 / show.fps if show.tight == "sync" else 0.0
@@ -36,6 +36,7 @@ def taken_down(
         data["picture_ms"] = _rounded((seen_us - note_us) / 1000.0 - show.picture_ms)
         data["skew_ms"] = _rounded((seen_us - heard.us_at(heard_at)) / 1000.0)
         data["frames"] = frames(sightings, show.frame_ticks)
+        data["looks_ms"] = summary([sighting.since_us / 1000.0 for sighting in sightings])
     return data
 
 

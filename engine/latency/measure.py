@@ -67,6 +67,8 @@ def measure(setting: Setting, show: Show, progress: Callable[[float], None]) -> 
                 progress(ruler.share)
                 if engine.poll() is not None:
                     raise RuntimeError(f"the performance ended by itself: {_last_words(folder)}")
+                with suppress(Exception):  # the port is not there just now
+                    ruler.listen()
                 time.sleep(0.1)
         heard = ruler.stop()
         sightings, unread = screen.stop() if screen else ([], 0)

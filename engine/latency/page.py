@@ -72,7 +72,8 @@ def table(measurements: Sequence[dict[str, Any]]) -> str:
     head = (
         f"  {'deviation, ms':<22}{'contract':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'min':>9}{'max':>9}{'of':>7}"
     )
-    return "\n".join([head, *(f"  {name:<22}" + "".join(cells) for name, cells in _rows(measurements))])
+    rows = [f"  {name:<22}" + "".join(cells) for name, cells in _rows(measurements)]
+    return "\n".join([head, *rows, *(f"  {told}" for each in measurements if (told := _looks(each)))])
 
 
 def table_html(measurements: Sequence[dict[str, Any]]) -> str:
@@ -101,6 +102,12 @@ def _rows(measurements: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]
     return rows
 
 
+def _looks(each: dict[str, Any]) -> str:
+    if not (looks := each.get("looks_ms")):
+        return ""
+    return f"the moment of a frame is known to {looks['p50']:.1f} ms ({looks['max']:.1f} at worst)"
+
+
 def _facts(each: dict[str, Any]) -> str:
     stress = ", ".join(each.get("stress", ())) or "none"
     facts = " · ".join(
@@ -114,6 +121,8 @@ def _facts(each: dict[str, Any]) -> str:
     if "frames" in each:
         frames = each["frames"]
         facts += f" · {len(frames['missing'])} of {frames['due']} frames were never seen"
+    if looks := _looks(each):
+        facts += f" · {looks}"
     return f"<p>{escape(facts)}</p>"
 
 

@@ -90,8 +90,9 @@ class Ruler:
         self._ear.activate()
 
     def listen(self) -> None:
-        """Connect to the port that is to be heard."""
-        self._ear.connect(self._hears, self._audio)
+        """Connect to the port that is to be heard, where we are not: an engine may open its device anew."""
+        if not self._audio.connections:
+            self._ear.connect(self._hears, self._audio)
 
     def start(self) -> None:
         """Begin with the notes."""
@@ -106,7 +107,8 @@ class Ruler:
         self._midi.clear_buffer()
         if not self._running:
             return
-        us, frame = monotonic_us(), self._hand.last_frame_time
+        us, late = monotonic_us(), self._hand.frames_since_cycle_start  # when the cycle began, not we
+        us, frame = us - 1e6 * late / self.rate, self._hand.last_frame_time
         if self._first is None:
             self._first = self._after = frame
         if self._cycles < len(self._clock):

@@ -3,6 +3,8 @@
 import gc
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import priority
 from engine.clock import monotonic_us
 from engine.io import marker
+from engine.latency.changes import Changes, Look
 from engine.workers.shared import SPAWN
 
-_LOOK_S: Final = 0.001  # between two looks at the marker
+_LOOK_S: Final = 0.001  # between two looks at the marker, where nobody tells when it changes
 _READ_S: Final = 300.0  # reading a film of ten thousand markers takes a minute on a busy core
 _SEARCH_S: Final = 0.2
 _RIM: Final = 6  # pixels around the marker that are taken with it
@@ -32,13 +36,14 @@ class Sighting:
 
 
 # Two clients of the same measurement are in the JACK graph, and need the interpreter in each of its cycles. A
-# thread that looks a thousand times a second would make them late, and with them all who play: so the screen
+# thread that looks at the screen beside them would make them late, and with them all who play: so the screen
 # is watched from a process of its own.
 class Screen:
     """Watches the marker on the screen of this machine, from `start` to `stop`.
 
-    The marker is looked for on the whole screen once, then only its place is looked at, a thousand times a
-    second; what it says is read afterwards. Raise RuntimeError where the screen cannot be read.
+    The marker is looked for on the whole screen once, then only its place is looked at: whenever the X server
+    says that it has changed, and where none says so a thousand times a second. What it says is read
+    afterwards. Raise RuntimeError where the screen cannot be read.
     """
 
     def __init__(self) -> None:
@@ -89,37 +94,69 @@ def _watch(pipe: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
-    seen: list[tuple[float, float, bytes]] = []
+    priority.become_realtime(priority.BESIDE)
+    looks: list[Look] = []
     with mss.MSS() as screen:
         place, corner = None, (0, 0)
         while place is None and not pipe.poll(_SEARCH_S):
             place, corner = _search(screen)
         pipe.send(place is not None)
-        last, looked_us = b"", monotonic_us()
-        while place is not None and not pipe.poll():
-            grey = bytes(screen.grab(place).raw[::4])  # blue of four: the marker is black and white
-            us = monotonic_us()
-            if grey != last:
-                last = grey
-                seen.append((us, us - looked_us, grey))
-            looked_us = us
-            time.sleep(_LOOK_S)
-    pipe.send(_read(seen, place["width"] if place else 1, corner))
+        if place:
+            looks.extend(_told(screen, place, pipe))
+            looks.extend(_polled(screen, place, pipe))  # if the server has left something untold
+    pipe.send(_read(looks, place["width"] if place else 1, corner))
 
 
-def _read(
-    seen: list[tuple[float, float, bytes]], width: int, corner: tuple[int, int]
-) -> tuple[list[Sighting], int]:
-    """Return the markers of pictures of a width, each once, and how many pictures show none."""
+def _told(screen: Any, place: dict[str, int], pipe: Connection) -> Iterator[Look]:
+    """Look whenever the X server says that the place has changed, until it changes and none says so."""
+    try:
+        changes = Changes((place["left"], place["top"], place["width"], place["height"]))
+    except RuntimeError:
+        return
+    with closing(changes):
+        last = b""
+        while not pipe.poll():
+            look = changes.next(_SEARCH_S)
+            if not look:
+                blue = _grab(screen, place)
+                look = changes.next(0.0)
+                if not look and blue != (last or blue):
+                    return
+                last = blue
+            if look:
+                last = look.blue
+                yield look
+
+
+def _polled(screen: Any, place: dict[str, int], pipe: Connection) -> Iterator[Look]:
+    """Look a thousand times a second, and keep what differs from the look before."""
+    last, looked_us = b"", monotonic_us()
+    while not pipe.poll():
+        blue = _grab(screen, place)
+        us = monotonic_us()
+        if blue != last:
+            last = blue
+            yield Look(us, us - looked_us, blue)
+        looked_us = us
+        time.sleep(_LOOK_S)
+
+
+def _grab(screen: Any, place: dict[str, int]) -> bytes:
+    """Return one byte a pixel, its blue."""
+    return bytes(screen.grab(place).raw[::4])
+
+
+def _read(looks: list[Look], width: int, corner: tuple[int, int]) -> tuple[list[Sighting], int]:
+    """Return the markers of looks of a width, each once, and how many looks show none."""
     sightings: list[Sighting] = []
     unread = 0
-    for us, since_us, grey in seen:
-        picture = np.frombuffer(grey, np.uint8).reshape(-1, width)
+    for look in looks:
+        picture = np.frombuffer(look.blue, np.uint8).reshape(-1, width)  # the marker is black and white
         read = marker.read(picture, *corner) or marker.decode(picture)
         if read is None:
             unread += 1
         elif not sightings or read[0] != sightings[-1].tick:
-            sightings.append(Sighting(us, since_us, *read))
+            sightings.append(Sighting(look.us, look.since_us, *read))
     return sightings, unread
 
 

@@ -213,8 +213,8 @@ def play(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     if arguments.keep:
         prune(folder, SUFFIX, arguments.keep - 1)
-    print(f"playing {show.title!r}; recording to {recording}", flush=True)
     session = _session(show, stage, presenter)
+    print(f"playing {show.title!r}; recording to {recording}", flush=True)
     try:
         _perform(session, arguments)
     finally:

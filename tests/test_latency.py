@@ -116,6 +116,15 @@ def test_onsets_are_exact_to_the_sample_over_a_reverberation():
     assert np.array_equal(onsets(heard, 0.015) - heard.played, np.full(60, 720.0))
 
 
+def test_a_clock_that_slips_in_an_xrun_is_followed_and_a_late_callback_is_not():
+    heard = taken()
+    slipped, late = len(heard.clock) // 2, len(heard.clock) // 4
+    heard.clock[slipped:, 1] += 17_000.0
+    true_us = heard.clock[:, 1].copy()
+    heard.clock[late, 1] += 3_000.0
+    assert np.abs(heard.us_at(heard.clock[:, 0]) - true_us).max() < 1.0
+
+
 def test_sound_that_waits_for_its_frame_is_found_before_the_contract_too():
     heard = taken()
     for early_s in (0.016, -0.016):

@@ -20,6 +20,7 @@ _ALIKE: Final = 0.6  # normalised correlation from which on a sound is taken for
 _GAP_S: Final = (0.08, 0.24)  # between two notes
 _BEFORE_S, _AFTER_S = 0.008, 0.070  # around the contract: where a note's answer is looked for, and no other's
 _CLICK, _LOOP_S, _LOOP_REST = 0.5, 1.5, 20  # height, seconds, blocks of silence before it
+_AROUND: Final = 15  # cycles on either side that tell the time of a frame
 _CONTROLLERS: Final = 4  # a block, where the ruler is to be a burden
 
 
@@ -37,11 +38,16 @@ class Heard:
     clock: NDArray[np.float64]  # (cycles, 2)
     jumps: int
 
+    # The graph's clock is steady to some microseconds until an xrun, where it slips by what the driver lost
+    # (17 ms were seen): one line through all cycles would be wrong by half of that on either side. So the
+    # time is read off the cycles around the frame; their median forgives a callback that was late.
     def us_at(self, frame: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the time of frames: a straight line through all cycles, as the graph's clock is steady."""
-        frames, us = self.clock[:, 0] - self.first, self.clock[:, 1] - self.clock[0, 1]
-        slope, start = np.polyfit(frames, us, 1)
-        return np.asarray(self.clock[0, 1] + start + slope * (frame - self.first), np.float64)
+        """Return the time of frames, by the cycles around them."""
+        frames, us = self.clock[:, 0], self.clock[:, 1]
+        us_per_frame = 1e6 / self.rate
+        off = np.pad(us - frames * us_per_frame, _AROUND, mode="edge")
+        off = np.median(np.lib.stride_tricks.sliding_window_view(off, 2 * _AROUND + 1), axis=1)
+        return np.asarray(np.interp(frame, frames, frames * us_per_frame + off), np.float64)
 
 
 def moments(notes: int, seed: int, rate: int) -> NDArray[np.int64]:

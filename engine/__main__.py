@@ -86,9 +86,10 @@ def _show_file(arguments: argparse.Namespace, path: str | Path | None = None) ->
 
 
 def _find(name: str) -> Path:
-    """Return the path of a show: a file, or the name of one that is shipped."""
-    path, shipped = Path(name), SHOWS / f"{name}.toml"
-    return shipped if not path.exists() and path.name == name and shipped.is_file() else path
+    """Return the path of a show: a file, with .toml or without, or the name of one that is shipped."""
+    path = Path(name)
+    places = (path, path.with_name(f"{path.name}.toml"), SHOWS / f"{name}.toml")
+    return next((place for place in places if place.is_file()), path)
 
 
 def _load_show(file: "ShowFile") -> Any:
@@ -221,7 +222,7 @@ def play(arguments: argparse.Namespace) -> int:
         presenter.close()
     if film:
         print(f"no screen: rendering what was played to {film}", flush=True)
-        _render(_read(str(recording)), film, (1280, 720), show.fps, "good", arguments.provider)
+        _render(_read(str(recording)), film, arguments.size, show.fps, "good", arguments.provider)
     return _BROKEN if session.broken else 0
 
 
@@ -730,6 +731,9 @@ def main(argv: list[str] | None = None) -> int:
         return _ERROR
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read has enough; nor is there anything to tell them at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ERROR
     return status
 
 

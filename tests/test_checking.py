@@ -168,6 +168,16 @@ def test_every_error_is_told_at_once_and_the_status_says_so(tmp_path: Path) -> N
     shipped = "shows that come with Chladni: duet, first_light, sensor_room, silent_disco, vj_set"
     nowhere = chladni(tmp_path, "play", "vj_sett").stderr
     assert nowhere == f"vj_sett: No such file or directory; {shipped}\n"
+    assert chladni(tmp_path, "check", "a").returncode == 0, "and one's own without .toml"
+
+
+def test_whoever_has_read_enough_of_it_may_close_the_pipe() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "engine", "schema"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
+    os.close(writing)
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_a_new_show_plays_and_writes_over_nothing(tmp_path: Path) -> None:

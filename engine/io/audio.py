@@ -3,7 +3,6 @@
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from threading import Event, Thread
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from engine import priority
 from engine.clock import monotonic_us
 from engine.core.units import SAMPLE_RATE
+from engine.io.clockwork import Clockwork
 from engine.io.miniaudio_device import BACKENDS, PERIODS, DeviceError, MiniaudioDevice, framed, library
 from engine.workers.links import MIDI_BYTES
 
@@ -71,7 +71,7 @@ class Device(Protocol):
         """End; no callback runs when it returns. Never raises."""
 
 
-class Timer:
+class Timer(Clockwork):
     """No device: the monotonic clock calls, so that time goes on, and all numbers are real.
 
     Frame f begins when the clock says so, and counts as heard a buffer later, as from a device with one. So
@@ -82,12 +82,11 @@ class Timer:
     connections = 0
 
     def __init__(self, block: int) -> None:
+        super().__init__()
         self.rate, self.block, self.underruns = SAMPLE_RATE, block, 0
         self.latency_frames = self.contract_frames = PERIODS * block
         self.patience_frames = self.latency_frames
         self._out = np.zeros((block, 2), np.float32)
-        self._stop = Event()
-        self._thread: Thread | None = None
 
     @property
     def alive(self) -> bool:
@@ -96,17 +95,7 @@ class Timer:
 
     def start(self, player: Player) -> None:
         """Begin to call back."""
-        self._thread = Thread(target=self._run, args=(player,), name="timer", daemon=True)
-        self._thread.start()
-
-    def tend(self) -> None:
-        """Nothing to be done."""
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread:
-            self._thread.join(1.0)
+        self._begin(self._run, player)
 
     def _run(self, player: Player) -> None:
         priority.become_realtime(priority.SOUND)

@@ -1,6 +1,5 @@
 """JACK as a sound device, with the MIDI of its whole graph."""
 
-import ctypes
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,20 +12,13 @@ import numpy as np
 from engine import priority
 from engine.clock import monotonic_us
 from engine.io.audio import MAX_BLOCK, Player
+from engine.io.jack_client import PLAYBACK_LATENCY, JackClient
 from engine.io.miniaudio_device import DeviceError
 from engine.workers.links import MIDI_PORT_LOST, MIDI_PORT_OPENED
 
-_LOST_US: Final = 1e6  # a server that has not called for so long counts as gone
 _TEND_US: Final = 1e6
 _PIECE: Final = 64  # bytes in a record of links.MIDI_IN
-CAPTURE_LATENCY, PLAYBACK_LATENCY = 0, 1  # JackCaptureLatency, JackPlaybackLatency (jack/types.h)
 _THROUGH: Final = "Midi Through"  # the system's loop-back: what comes out of it went in elsewhere
-
-
-class _LatencyRange(ctypes.Structure):
-    """jack_latency_range_t (jack/types.h)."""
-
-    _fields_: ClassVar = [("minimum", ctypes.c_uint32), ("maximum", ctypes.c_uint32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +30,7 @@ class _Input:
     source: str
 
 
-class Jack:
+class Jack(JackClient):
     """A client named Chladni with two sound outputs and a MIDI port each way.
 
     Besides `midi_in`, to which others connect, every MIDI source of the graph gets an input port of its
@@ -54,21 +46,9 @@ class Jack:
     kind: ClassVar[str] = "jack"
 
     def __init__(self, hears_us: Sequence[str | None] = (None,)) -> None:
-        try:
-            import jack
-        except (ImportError, OSError) as error:
-            raise DeviceError("JACK's library is missing: sudo apt install libjack-jackd2-0") from error
-        jack.set_error_function(lambda message: None)  # a missing server is no news
-        jack.set_info_function(lambda message: None)
-        try:
-            self._client = jack.Client("Chladni", no_start_server=True)
-        except jack.JackOpenError as error:
-            raise DeviceError("no JACK server runs") from error
-        self._jack = jack
-        self._latency = latency_query(jack, PLAYBACK_LATENCY)
+        super().__init__("Chladni")
         client = self._client
-        self.rate: int = client.samplerate
-        self.block: int = client.blocksize
+        self._latency = self._latency_query(PLAYBACK_LATENCY)
         self.latency_frames = self.contract_frames = 0
         self._xruns = self._jumps = 0
         self._outs = [client.outports.register(f"out_{side}") for side in (1, 2)]
@@ -86,15 +66,7 @@ class Jack:
         self._inputs: tuple[_Input, ...] = (_Input(0, self._midi_in, ""),)
         self._news: deque[tuple[int, int, bytes]] = deque(((MIDI_PORT_OPENED, 0, b"jack"),))
         self._changed, self._tended_us = True, 0.0
-        self._raw = self._frame = self._blocks = 0
-        self._shut = False
-        self._called_us = 0.0
         self._out = np.zeros((MAX_BLOCK, 2), np.float32)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the server still calls."""
-        return not self._shut and monotonic_us() - self._called_us < _LOST_US
 
     @property
     def patience_frames(self) -> int:
@@ -109,30 +81,17 @@ class Jack:
     def start(self, player: Player) -> None:
         """Join the graph, and connect to the first two physical outputs."""
         client = self._client
-        self._called_us = monotonic_us()
-        client.set_shutdown_callback(self._shutdown)
         client.set_xrun_callback(self._xrun)
         client.set_port_registration_callback(self._change, only_available=False)
         client.set_port_connect_callback(self._change, only_available=False)
-        client.set_process_callback(self._process(player))
+        self._join(self._process(player))
         try:
-            client.activate()
             speakers = client.get_ports(is_audio=True, is_input=True, is_physical=True)
             for port, speaker in zip(self._outs, speakers, strict=False):
                 client.connect(port, speaker)
         except self._jack.JackError as error:
             raise DeviceError(f"the JACK server does not take us: {error}") from error
         self.tend()
-
-    def close(self) -> None:
-        """Leave the graph."""
-        with suppress(Exception):
-            self._client.deactivate()
-        with suppress(Exception):
-            self._client.close()
-
-    def _shutdown(self, status: Any, reason: str) -> None:
-        self._shut = True
 
     def _change(self, *_: Any) -> None:
         """Ports came, went, or were connected: `tend` has something to do."""
@@ -265,19 +224,3 @@ def _title(source: Any) -> bytes:
     aliases = source.aliases if source.name.startswith("system:") else []
     name: str = aliases[0] if aliases else source.name
     return name.encode()[:_PIECE]
-
-
-def latency_query(jack: Any, way: int) -> Callable[[Any], int]:
-    """Return a function that asks for the latency of one of our ports, on its way in or out, in frames.
-
-    JACK-Client does not offer jack_port_get_latency_range, so the library is asked beside it.
-    """
-    ask = ctypes.CDLL(jack._libname).jack_port_get_latency_range
-    ask.argtypes, ask.restype = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p), None
-    answer = _LatencyRange()
-
-    def latency(port: Any) -> int:
-        ask(int(jack._ffi.cast("uintptr_t", port._ptr)), way, ctypes.byref(answer))
-        return int(answer.maximum)
-
-    return latency

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from engine import priority
 from engine.clock import monotonic_us
 from engine.core.units import SAMPLE_RATE
 from engine.devices import NULL_DEVICE
+from engine.io.clockwork import Clockwork
 from engine.io.miniaudio_device import BACKENDS, PERIODS, DeviceError, MiniaudioDevice, framed, library
 
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff"})
@@ -53,17 +53,16 @@ def is_file(device: str) -> bool:
     return Path(device).suffix.lower() in SUFFIXES
 
 
-class Loop:
+class Loop(Clockwork):
     """A sound file over and over, at the pace of the monotonic clock; it is heard by nobody but the show."""
 
     kind: ClassVar[str] = "file"
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.name, self.rate, self.block, self.buffer_frames = str(path), SAMPLE_RATE, _BLOCK, 0
         self._blocks = _decoded(path)
         self._first = self._next()
-        self._stop = Event()
-        self._thread: Thread | None = None
         self.alive = True
 
     def _next(self) -> NDArray[np.float32]:
@@ -79,17 +78,7 @@ class Loop:
 
     def start(self, take: Take) -> None:
         """Begin to play."""
-        self._thread = Thread(target=self._run, args=(take,), name="loop", daemon=True)
-        self._thread.start()
-
-    def tend(self) -> None:
-        """Nothing to be done."""
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread:
-            self._thread.join(1.0)
+        self._begin(self._run, take)
 
     def _run(self, take: Take) -> None:
         frame, block, start_us = 0, self._first, monotonic_us()

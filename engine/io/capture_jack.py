@@ -7,16 +7,15 @@ import numpy as np
 
 from engine import priority
 from engine.clock import monotonic_us
-from engine.io.audio_jack import CAPTURE_LATENCY, latency_query
 from engine.io.capture import AUTO, Take
+from engine.io.jack_client import CAPTURE_LATENCY, JackClient
 from engine.io.miniaudio_device import DeviceError
 
-_LOST_US: Final = 1e6
 _TEND_US: Final = 0.25e6
 _CHANNELS: Final = 2  # ports that are heard together, as one
 
 
-class JackCapture:
+class JackCapture(JackClient):
     """A client named Chladni input, whose one port hears the first two ports that fit: the mean of both.
 
     "auto" fits the physical inputs; other names fit by a part, of an alias too. The callback copies a block,
@@ -26,26 +25,15 @@ class JackCapture:
     kind: ClassVar[str] = "jack"
 
     def __init__(self, device: str = AUTO) -> None:
-        try:
-            import jack
-        except (ImportError, OSError) as error:
-            raise DeviceError("JACK's library is missing: sudo apt install libjack-jackd2-0") from error
-        jack.set_error_function(lambda message: None)
-        jack.set_info_function(lambda message: None)
-        try:
-            self._client = jack.Client("Chladni input", no_start_server=True)
-        except jack.JackOpenError as error:
-            raise DeviceError("no JACK server runs") from error
-        self._jack, self._device, self.name = jack, device, device
-        self.rate, self.block = self._client.samplerate, self._client.blocksize
+        super().__init__("Chladni input")
+        self._device = self.name = device
         self._port = self._client.inports.register("in")
-        self._latency = latency_query(jack, CAPTURE_LATENCY)
+        self._latency = self._latency_query(CAPTURE_LATENCY)
         self.buffer_frames = 0
         self._share = 1.0  # of each port in the sum that JACK makes of them
         self._known: set[str] = set()  # found before: who was disconnected by hand stays so
-        self._shut, self._gone = False, False
-        self._called_us = self._tended_us = 0.0
-        self._raw = self._frame = self._blocks = 0
+        self._gone = False
+        self._tended_us = 0.0
         found = self._found()
         if not found:
             self.close()
@@ -65,28 +53,12 @@ class JackCapture:
     @property
     def alive(self) -> bool:
         """Whether the server still calls, and has something for us to hear."""
-        return not self._shut and not self._gone and monotonic_us() - self._called_us < _LOST_US
+        return not self._gone and super().alive
 
     def start(self, take: Take) -> None:
         """Join the graph, and connect."""
-        self._called_us = monotonic_us()
-        self._client.set_shutdown_callback(self._shutdown)
-        self._client.set_process_callback(self._process(take))
-        try:
-            self._client.activate()
-        except self._jack.JackError as error:
-            raise DeviceError(f"the JACK server does not take us: {error}") from error
+        self._join(self._process(take))
         self.tend()
-
-    def close(self) -> None:
-        """Leave the graph."""
-        with suppress(Exception):
-            self._client.deactivate()
-        with suppress(Exception):
-            self._client.close()
-
-    def _shutdown(self, status: Any, reason: str) -> None:
-        self._shut = True
 
     def _process(self, take: Take) -> Any:
         client, port = self._client, self._port

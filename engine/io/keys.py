@@ -18,20 +18,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.core.events import (
-    Back,
-    Blackout,
-    Body,
-    Control,
-    Go,
-    GoTo,
-    Hold,
-    NoteOff,
-    NoteOn,
-    Release,
-    Swap,
-    Tap,
-)
+from engine.core import events
+from engine.core.events import Body, Control
 
 # Scancodes are usage IDs of the USB HID keyboard page (HID Usage Tables 1.12, section 10), as in SDL.
 RETURN, ESCAPE, BACKSPACE, SPACE, RIGHT, LEFT, DOWN, UP = 40, 41, 42, 44, 79, 80, 81, 82
@@ -53,11 +41,11 @@ NOTES: Final = (
 )
 TAB, GRAVE = 43, 53
 _COMMANDS: Final[dict[int, Callable[[], Body]]] = {
-    SPACE: Go,
-    BACKSPACE: Back,
-    RETURN: Tap,
-    TAB: lambda: Hold(-1.0),
-    GRAVE: lambda: Blackout(-1.0),
+    SPACE: events.Go,
+    BACKSPACE: events.Back,
+    RETURN: events.Tap,
+    TAB: lambda: events.Hold(-1.0),
+    GRAVE: lambda: events.Blackout(-1.0),
 }
 KEYPAD_ENTER: Final = 88
 KEYPAD: Final = {89 + place: digit for place, digit in enumerate("1234567890.")}
@@ -94,17 +82,17 @@ class Keys:
             return []
         number, self._number = self._number, ""
         if scancode == KEYPAD_ENTER:
-            return [GoTo(float(number))] if _CUE_NUMBER.fullmatch(number) else []
+            return [events.GoTo(float(number))] if _CUE_NUMBER.fullmatch(number) else []
         if scancode in NOTES:
             note = NOTES[scancode] + 12 * self._octave
             if not 0 <= note <= 127 or scancode in self._held:
                 return []
             self._held[scancode] = note
-            return [NoteOn(_CHANNEL, note, self._velocity)]
+            return [events.NoteOn(_CHANNEL, note, self._velocity)]
         if scancode in _COMMANDS:
             return [_COMMANDS[scancode]()]
         if scancode in self._swaps:
-            return [Swap(self._swaps[scancode])]
+            return [events.Swap(self._swaps[scancode])]
         if scancode in (LEFT, RIGHT):
             step = 1 if scancode == RIGHT else -1
             self._octave = min(_OCTAVES[1], max(_OCTAVES[0], self._octave + step))
@@ -119,7 +107,7 @@ class Keys:
         """Return what follows from a key going up."""
         if scancode in NOTES:
             note = self._held.pop(scancode, None)
-            return [] if note is None else [NoteOff(_CHANNEL, note, 0.0)]
+            return [] if note is None else [events.NoteOff(_CHANNEL, note, 0.0)]
         if scancode in _SILENT or scancode in self._swaps:
             return []
         return [Control(_address(name, scancode), 0.0)]
@@ -129,7 +117,7 @@ class Keys:
         if not self._held:
             return []
         self._held.clear()
-        return [Release()]
+        return [events.Release()]
 
 
 def _address(name: str, scancode: int) -> str:

@@ -1,9 +1,9 @@
 """What crosses between processes: rings of records, frames, boards of numbers and texts in shared memory.
 
 Nothing here is pickled while playing: each object lies in one block of memory that multiprocessing hands
-to a child at its start. Every ring has one writing and one
-reading process. A count is published after the data that it covers (CPython's evaluation loop and the
-strong store order of x86, or the barriers of the interpreter lock elsewhere, keep that order).
+to a child at its start. Every ring has one writing and one reading process. A count is published after the
+data that it covers (CPython's evaluation loop and the strong store order of x86, or the barriers of the
+interpreter lock elsewhere, keep that order).
 """
 
 import struct

@@ -37,8 +37,11 @@ check: .venv/tested
 	$(BIN)/ruff check engine models tests
 	$(BIN)/mypy
 
+LIVE := $(shell grep -l "mark.live" tests/test_*.py)
+# What plays in real time has the machine to itself; of the rest two tests run at once, on a thread each.
 test: .venv/tested packages check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(filter-out $(LIVE),$(wildcard tests/test_*.py))
+	$(BIN)/python -m pytest $(LIVE)
 
 page:
 	cd engine/web/page && npm ci --no-audit --no-fund && npm run build

@@ -1,7 +1,11 @@
 """A whole performance inside a test, whose parts can be reached and broken while it plays."""
 
+import json
 import os
+import socket
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,3 +77,21 @@ def kill(session: Session, name: str, number: int) -> int:
     assert pid is not None
     os.kill(pid, number)
     return pid
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def ask(port: int, path: str = "/healthz") -> tuple[int, dict[str, object]]:
+    """Return the status and the JSON that a performance answers of its health; status 0 where nobody does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()) if path == "/healthz" else {}
+    except OSError:
+        return 0, {}

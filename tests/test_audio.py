@@ -33,6 +33,8 @@ from engine.workers import audio as worker
 from engine.workers.links import AudioLink, audio_link, unpack_text
 from engine.workers.shared import SPAWN
 
+pytestmark = pytest.mark.live
+
 __all__ = ["server"]
 
 Samples = NDArray[np.float32]

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from pythonosc.osc_packet import OscPacket
 from pythonosc.udp_client import SimpleUDPClient
+from staged import until
 
 from engine.core.events import Answers, Control, Go, NoteOn, Release
 from engine.recording import read
+
+pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parent.parent
 PERIOD = 24_007  # frames between two notes of the sequencer: no multiple of a block or a tick
@@ -55,33 +58,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: object, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"did not happen within {seconds} s")
+def _server(name: str, realtime: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server; return it once it answers, or has given up."""
+    command = ["jackd", "-n", name, realtime, "-d", "dummy", "-r", "48000", "-p", "256"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: server.poll() is not None or "system:playback_1" in ports(environment))
+    return server
 
 
 @pytest.fixture
 def jack_environment() -> Iterator[dict[str, str]]:
-    """Start a JACK server of our own, with the dummy driver."""
+    """Start a JACK server of our own, with the dummy driver, real-time where that is granted."""
     assert shutil.which("jackd"), "the tests need jackd2: make packages"
     name = f"chladni-{os.getpid()}"
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment |= {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
-    server = None
-    for realtime in ("-R", "-r"):
-        server = subprocess.Popen(
-            ["jackd", "-n", name, realtime, "-d", "dummy", "-r", "48000", "-p", "256"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(1.0)
-        if server.poll() is None:
-            break
-    assert server is not None
+    server = _server(name, "-R", environment)
+    if server.poll() is not None:
+        server = _server(name, "-r", environment)
     assert server.poll() is None, "jackd does not start"
     yield environment
     server.terminate()
@@ -99,7 +93,7 @@ def ports(environment: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.jack
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_notes_from_a_foreign_client_are_heard_at_the_contract(
     jack_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -131,19 +125,17 @@ def test_notes_from_a_foreign_client_are_heard_at_the_contract(
         )
         sequencer = None
         try:
-            wait_for(lambda: "Chladni:out_1" in ports(jack_environment))
-            wait_for(lambda: list(tmp_path.glob("*.chladni")))
-            time.sleep(1.0)
+            until(lambda: "Chladni:out_1" in ports(jack_environment), 40)
+            until(lambda: list(tmp_path.glob("*.chladni")), 40)
             SimpleUDPClient("127.0.0.1", listen).send_message("/chladni/go", [])
             sequencer = subprocess.Popen(
                 ["jack_midiseq", "Sequencer", str(PERIOD), "1000", str(STICK), "2000"],
                 env=jack_environment,
                 stdout=subprocess.DEVNULL,
             )
-            wait_for(lambda: "Sequencer:out" in ports(jack_environment))
-            time.sleep(1.0)
+            until(lambda: "Chladni:in_1" in ports(jack_environment), 20)  # the engine has found it
             probe = subprocess.run(
-                [sys.executable, "tests/probe.py", "9", "Sequencer:out", "Chladni:out_1"],
+                [sys.executable, "tests/probe.py", "7", "Sequencer:out", "Chladni:out_1"],
                 cwd=ROOT,
                 env=jack_environment,
                 capture_output=True,
@@ -152,7 +144,7 @@ def test_notes_from_a_foreign_client_are_heard_at_the_contract(
                 check=True,
             )
             sequencer.kill()
-            time.sleep(1.0)
+            until(lambda: "Chladni:in_1" not in ports(jack_environment), 20)  # and has missed it
             engine.send_signal(signal.SIGINT)
             assert engine.wait(15) == 0
         finally:
@@ -184,47 +176,37 @@ def test_notes_from_a_foreign_client_are_heard_at_the_contract(
 
 
 @pytest.mark.jack
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 def test_the_musician_plays_out_through_midi(jack_environment: dict[str, str], tmp_path: Path) -> None:
     """`jack_midi_dump`, named by the show, hears notes and clock without being connected by hand."""
     show = tmp_path / "out.toml"
     text = SHOW.format(sound_ms=25, musician="piano", listen=free_port(), send=free_port())
     show.write_text(text.replace('out = "catcher"', 'out = "catcher"\nclock = true'))
-    with open(tmp_path / "dump.txt", "w") as dump:
+    heard = tmp_path / "dump.txt"
+    with heard.open("w") as dump:
         catcher = subprocess.Popen(
             ["stdbuf", "-oL", "jack_midi_dump", "catcher"], env=jack_environment, stdout=dump
         )
+        command = [sys.executable, "-m", "engine", "play", show, "--headless", "--recordings", tmp_path]
+        engine = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=jack_environment)
         try:
-            result = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "engine",
-                    "play",
-                    str(show),
-                    "--headless",
-                    "--seconds",
-                    "8",
-                    "--recordings",
-                    str(tmp_path),
-                ],
-                cwd=ROOT,
-                env=jack_environment,
-                timeout=40,
-                check=False,
-            )
-            time.sleep(0.5)
+            until(lambda: " f8" in heard.read_text(), 40)
+            begun = time.monotonic()
+            until(lambda: " 90 " in heard.read_text(), 30)
+            until(lambda: heard.read_text().count(" f8") > 200, 10)
+            took_s = time.monotonic() - begun
+            engine.send_signal(signal.SIGINT)
+            assert engine.wait(15) == 0
         finally:
+            engine.kill()
             catcher.terminate()
             catcher.wait(5)
-    assert result.returncode == 0
-    heard = (tmp_path / "dump.txt").read_text()
-    assert " 90 " in heard, heard[:500]
-    assert heard.count(" f8") > 200, "24 pulses a beat, at 240 beats a minute, less what JACK skips"
+    pulses = heard.read_text().count(" f8")
+    assert pulses < 96 * (took_s + 5), "24 a beat, at 240 beats a minute"
 
 
 @pytest.mark.jack
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_a_note_is_harmonised_at_the_contract(jack_environment: dict[str, str], tmp_path: Path) -> None:
     """The musician's answer to each note leaves through JACK exactly `sound_ms` after it, model and all."""
     show = tmp_path / "harmony.toml"
@@ -242,12 +224,12 @@ def test_a_note_is_harmonised_at_the_contract(jack_environment: dict[str, str], 
         cwd=ROOT, env=jack_environment,
     )  # fmt: skip
     try:
-        wait_for(lambda: list(tmp_path.glob("*.chladni")), 20.0)
+        until(lambda: list(tmp_path.glob("*.chladni")), 40)
         SimpleUDPClient(
             "127.0.0.1", int(text.split("listen = ")[1].split(":")[1].split('"')[0])
         ).send_message("/chladni/go", [])
         probe = subprocess.run(
-            [sys.executable, "tests/harmony_probe.py", "24"],
+            [sys.executable, "tests/harmony_probe.py", "16"],
             cwd=ROOT, env=jack_environment, capture_output=True, text=True, timeout=40, check=True,
         )  # fmt: skip
         engine.send_signal(signal.SIGINT)
@@ -257,9 +239,9 @@ def test_a_note_is_harmonised_at_the_contract(jack_environment: dict[str, str], 
     measured = json.loads(probe.stdout)
     distances = [distance for answers in measured["distances"] for distance in answers]
     answered = sum(bool(answers) for answers in measured["distances"])
-    assert answered >= 22 - 2 * measured["jumps"], measured
+    assert answered >= 14 - 2 * measured["jumps"], measured
     exact = sum(distance == 960 for distance in distances)
     assert exact >= len(distances) - 4 * measured["jumps"], measured
     events = read(json.loads((tmp_path / "report.json").read_text())["recording"]).events
     prepared = sum(isinstance(event.body, Answers) for event in events)
-    assert prepared >= 20, "most of them as the model prepared"
+    assert prepared >= 13, "most of them as the model prepared"

@@ -41,6 +41,8 @@ from engine.io.lights import MAX_MESSAGES, Lights, lights
 from engine.io.midi_drivers import rtmidi
 from engine.io.midi_ports import MidiInputs, MidiOut
 
+pytestmark = pytest.mark.live
+
 GENERATORS = ("impressionism", "planets")
 CUES = "".join(f"[[cue]]\nnumber = {number}\n" for number in (1, 2.5, 3))
 PRESETS = '[[preset]]\nname = "dusk"\nlevels = { hue = 3 }\n'

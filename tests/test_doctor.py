@@ -17,6 +17,8 @@ from engine.devices import LIBRARIES, PROBES, Unanswered, as_text, ask, devices
 from engine.doctor import Check, as_table, doctor, exit_code
 from engine.library import names
 
+pytestmark = pytest.mark.live
+
 LONG_S = 30.0  # other tests may keep the machine busy
 
 

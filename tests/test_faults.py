@@ -36,9 +36,12 @@ from engine.recording import read
 from engine.session import Session
 from engine.workers.links import DEVICE_KINDS, PROVIDERS
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parent.parent
 BARE = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
 TIMES = int(os.environ.get("CHLADNI_FAULTS", "1"))  # how often each thing is done; more, and it is measured
+CUTS = max(2, TIMES)  # of the power
 PIECE = 1 << 19  # bytes
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits and /proc of Linux")
 
@@ -103,6 +106,13 @@ def biases() -> list[bytes]:
 
 
 @pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an understudy loaded as soon as there is somebody to step in for, but where it is measured."""
+    if TIMES == 1:
+        monkeypatch.setattr("engine.workers.supervisor._SETTLED_S", 0.2)
+
+
+@pytest.fixture
 def switches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have generators that can be spoiled; return the folder of their switches."""
     folder = tmp_path / "switches"
@@ -113,6 +123,7 @@ def switches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @linux
+@pytest.mark.usefixtures("eager")
 @pytest.mark.timeout(60 + 60 * TIMES)
 def test_a_generator_that_dies_hangs_or_errs_is_followed_by_its_understudy(
     tmp_path: Path, switches: Path
@@ -255,13 +266,19 @@ def recorded(folder: Path) -> Path:
     return next(folder.glob("*.chladni"))
 
 
+def said(process: subprocess.Popen[str], words: str) -> str:
+    """Return the first line, from here on, in which a performance says some words."""
+    assert process.stdout is not None
+    return next(line for line in process.stdout if words in line)
+
+
 @linux
 def test_a_full_disk_costs_the_recording_until_there_is_room(tmp_path: Path) -> None:
     with performance(tmp_path, "--report", tmp_path / "r.json") as process:
         path = recorded(tmp_path)
         full = path.stat().st_size
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (full + 10, resource.RLIM_INFINITY))
-        time.sleep(3)
+        warning = said(process, "warning: ")
         assert path.stat().st_size <= full + 10
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
@@ -269,8 +286,8 @@ def test_a_full_disk_costs_the_recording_until_there_is_room(tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
-    assert output.count("warning: ") == 1, output
-    assert "File too large" in output
+    assert "File too large" in warning
+    assert "warning: " not in output, output
     recording = read(path)
     assert not recording.torn
     verdict = verify(recording)
@@ -289,9 +306,8 @@ def test_a_folder_that_is_read_only_costs_the_recording_until_it_is_not(tmp_path
         folder.chmod(0o500)
     try:
         with performance(folder) as process:
-            assert process.stdout is not None
-            line = next(line for line in process.stdout if line.startswith("warning: "))
-            assert "Read-only file system" in line or "Permission denied" in line
+            warning = said(process, "warning: ")
+            assert "Read-only file system" in warning or "Permission denied" in warning
             if os.geteuid() == 0:
                 subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True, timeout=20)
             else:
@@ -315,12 +331,13 @@ def test_a_show_file_that_is_spoilt_while_it_plays_is_answered_and_spoils_nothin
     shutil.copy(SHOW.with_suffix(".chladni"), show.with_suffix(".chladni"))
     with performance(tmp_path / "recordings", show) as process:
         path = recorded(tmp_path / "recordings")
+        trouble = f"{show}:1: this is no TOML"
         show.write_text("[[[ nonsense")
-        time.sleep(2)
+        assert said(process, trouble), "at once"
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
-    assert output.count(f"{show}:1: this is no TOML") == 2, f"at once, and in the report: {output}"
+    assert output.count(trouble) == 1, f"and in the report: {output}"
     verdict = verify(read(path))
     assert verdict.agreed == verdict.seconds > 0
 
@@ -344,23 +361,23 @@ def test_a_clock_that_is_set_moves_nothing(tmp_path: Path, monkeypatch: pytest.M
 @linux
 @pytest.mark.timeout(90 + 60 * TIMES)
 def test_a_suspended_show_goes_on_where_it_was(tmp_path: Path) -> None:
-    asleep_s = 6 if TIMES == 1 else 30
-    with performance(tmp_path, "--seconds", 8, "--report", tmp_path / "r.json") as process:
+    seconds, asleep_s = 6, 4 if TIMES == 1 else 30  # longer than who is silent counts as one that hangs
+    with performance(tmp_path, "--seconds", seconds, "--report", tmp_path / "r.json") as process:
         recorded(tmp_path)
-        time.sleep(2)
+        time.sleep(1)
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(asleep_s)
         os.killpg(process.pid, signal.SIGCONT)
         output, _ = process.communicate(timeout=60)
     report = json.loads((tmp_path / "r.json").read_text())
     assert not any(report["restarts"].values()), output
-    assert report["core"]["ticks"] == pytest.approx(8 * 240, abs=2)
-    assert report["seconds"] == pytest.approx(8 + asleep_s, abs=2), "show time stood still"
+    assert report["core"]["ticks"] == pytest.approx(seconds * 240, abs=2)
+    assert report["seconds"] == pytest.approx(seconds + asleep_s, abs=2), "show time stood still"
     print(f"{report['picture']['late']} late frames, {report['sound']['late']} late notes")
-    assert report["picture"]["due"] < 9 * 30, "what was due meanwhile is due no more"
+    assert report["picture"]["due"] < (seconds + 1) * 30, "what was due meanwhile is due no more"
     assert TIMES == 1 or report["picture"]["late"] <= 30, "the contract is back within a second"
     verdict = verify(read(next(tmp_path.glob("*.chladni"))))
-    assert verdict.agreed == verdict.seconds == 8
+    assert verdict.agreed == verdict.seconds == seconds
 
 
 @linux
@@ -389,6 +406,7 @@ def test_a_machine_that_is_taken_away_costs_quality_and_no_sound(tmp_path: Path)
 
 
 @linux
+@pytest.mark.usefixtures("eager")
 def test_a_machine_short_of_memory_does_without_an_understudy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,7 +414,7 @@ def test_a_machine_short_of_memory_does_without_an_understudy(
     monkeypatch.setattr("engine.workers.supervisor.psutil.virtual_memory", lambda: little)
     with playing(tmp_path) as session:
         worker, seen = session.casting.workers[0], session.presentation
-        time.sleep(4)
+        time.sleep(1.5)
         assert worker._understudy is None
         kill(session, "generator", signal.SIGKILL)  # as the system does when memory is short
         until(lambda: worker.restarts == 1 and worker.ready, 30)
@@ -405,7 +423,7 @@ def test_a_machine_short_of_memory_does_without_an_understudy(
 
 
 @linux
-@pytest.mark.timeout(60 + 20 * max(3, TIMES))
+@pytest.mark.timeout(60 + 20 * CUTS)
 def test_a_power_cut_loses_a_second_at_most(tmp_path: Path) -> None:
     chance = random.Random(1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -413,12 +431,12 @@ def test_a_power_cut_loses_a_second_at_most(tmp_path: Path) -> None:
         port = sock.getsockname()[1]
     show = tmp_path / "cut.toml"
     show.write_text(f'title = "Cut"\n[osc]\nlisten = "127.0.0.1:{port}"\n')
-    for cut in range(max(3, TIMES)):
+    for cut in range(CUTS):
         folder = tmp_path / str(cut)
         with performance(folder, show) as process:
             path = recorded(folder)
             sender, sent = SimpleUDPClient("127.0.0.1", port), []
-            end = time.monotonic() + chance.uniform(0.5, 4.0)
+            end = time.monotonic() + chance.uniform(0.5, 3.0)
             while time.monotonic() < end:
                 sent.append(time.monotonic())
                 sender.send_message("/count", len(sent))

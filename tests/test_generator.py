@@ -22,6 +22,8 @@ from engine.workers import generator as worker
 from engine.workers.links import PROVIDERS, GeneratorLink, generator_link, pack_job
 from engine.workers.shared import SPAWN, Frame
 
+pytestmark = pytest.mark.live
+
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "weights" / "impressionism"
 PLANETS = FOLDER.parent / "planets"
 NEUTRAL = tuple(effect.default for effect in EFFECTS)

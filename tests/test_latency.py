@@ -35,6 +35,8 @@ from engine.latency.screen import Sighting, read_film
 from engine.latency.servers import jack_server, x_server
 from engine.latency.stress import stress
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -13,6 +13,8 @@ from engine.core.state import initial
 from engine.core.transport import beat_at, link
 from engine.io.link import LinkSession
 
+pytestmark = pytest.mark.live
+
 PEER = """
 import asyncio, time, aalink
 

@@ -20,6 +20,8 @@ from engine.io.midi_drivers import CLIENT, DriverTime, RtMidi, _named, rtmidi
 from engine.io.midi_ports import MidiInputs, MidiOut, Sources
 from engine.workers.links import DEVICE_KINDS, MIDI_BYTES, MIDI_PORT_LOST, MIDI_PORT_OPENED, sound_link
 
+pytestmark = pytest.mark.live
+
 REAL_TIME = (0xF8, 0xFA, 0xFB, 0xFC, 0xFE, 0xFF)
 data_byte = st.integers(0, 127)
 message = st.sampled_from(sorted(DATA_BYTES)).flatmap(

@@ -40,6 +40,8 @@ from engine.io.osc_feedback import (
 )
 from engine.io.osc_messages import bodies
 
+pytestmark = pytest.mark.live
+
 NTP_S = 2_208_988_800
 SHOW = parse(
     'title = "Told"\n[[cue]]\nnumber = 1\nname = "dawn"\n[[cue]]\nnumber = 2.5\nname = "noon"\n', "told"

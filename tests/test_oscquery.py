@@ -31,6 +31,8 @@ from engine.workers import query
 from engine.workers.links import QueryLink, query_link
 from engine.workers.shared import SPAWN
 
+pytestmark = pytest.mark.live
+
 SHOW = parse(
     'title = "Asked"\n[[cue]]\nnumber = 1\n[[cue]]\nnumber = 2.5\nname = "noon"\n'
     '[[preset]]\nname = "dusk"\nlevels = { hue = 3 }\n',

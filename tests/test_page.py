@@ -27,6 +27,8 @@ from engine.io.midi_drivers import rtmidi
 from engine.latency.servers import jack_server
 from engine.recording import SUFFIX, read
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "engine" / "web" / "page"
 BUILT = ROOT / "engine" / "web" / "built"

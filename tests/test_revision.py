@@ -21,6 +21,8 @@ from engine.recording import Recorder, read
 from engine.reviser import Reviser
 from engine.show_file import ShowFile
 
+pytestmark = pytest.mark.live
+
 WAVE = {"from": "/wave", "to": "hue", "range": (0.0, 60.0), "smooth_ms": 0, "mode": "add"}
 FADER = {"from": "/fader", "to": "bloom", "range": (0.0, 1.0), "smooth_ms": 0, "mode": "add"}
 CUES = (

@@ -14,6 +14,8 @@ from engine.offline import verify
 from engine.recording import read
 from engine.show_file import ShowFile
 
+pytestmark = pytest.mark.live
+
 SHOWS = ROOT / "shows"
 PLAYED: dict[str, list[tuple[str, ev.Body]]] = {
     "first_light": [],  # by its recorded performer

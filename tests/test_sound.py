@@ -26,6 +26,8 @@ from engine.workers.links import (
 )  # fmt: skip
 from engine.workers.shared import SPAWN
 
+pytestmark = pytest.mark.live
+
 BLOCK = 256
 STICK = 37  # the shortest drum: true silence after 0.14 s
 NUMBERS = count()

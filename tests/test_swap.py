@@ -31,6 +31,8 @@ from engine.session import Session
 from engine.workers.shared import Frame, FrameStore
 from models import manifest
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).parent.parent
 SHIPPED = library.WEIGHTS / "impressionism"
 

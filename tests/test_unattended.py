@@ -1,43 +1,25 @@
 """A show that nobody attends: its unit, its heartbeat, its health, and the statuses that it ends with."""
 
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+from staged import ask, free_port, until
 
 from engine import service
 from engine.__main__ import main
 from engine.recording import SUFFIX
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = [sys.executable, "-m", "engine", "play", "--device", "none", "--generator", "impressionism"]
 BARE = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def ask(port: int, path: str = "/healthz") -> tuple[int, dict[str, object]]:
-    """Return the status and the JSON of an answer; status 0 where nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read()) if path == "/healthz" else {}
-    except OSError:
-        return 0, {}
 
 
 def test_the_unit_is_one_that_systemd_takes(
@@ -73,18 +55,15 @@ def test_its_heart_beats_while_it_lives_and_health_is_told(tmp_path: Path) -> No
         try:
             assert systemd.recv(4096).startswith(b"READY=1\nWATCHDOG=1\n")
             assert systemd.recv(4096).startswith(b"WATCHDOG=1\n")
-            end = time.monotonic() + 20
-            while ask(port)[0] != 200 and time.monotonic() < end:
-                time.sleep(0.1)
+            until(lambda: ask(port)[0] == 200, 20)
             status, told = ask(port)
             assert (status, told["alive"]) == (200, True)
             assert isinstance(told["ticks"], int)
             assert told["ticks"] > 240
             assert ask(port, "/etc/passwd")[0] == 404
             process.send_signal(signal.SIGSTOP)
-            time.sleep(6)
-            status, told = ask(port)
-            assert (status, told["alive"]) == (503, False)
+            until(lambda: ask(port)[0] == 503, 20)
+            assert ask(port)[1]["alive"] is False
             process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
             heard = b""

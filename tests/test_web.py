@@ -36,6 +36,8 @@ from engine.workers import web
 from engine.workers.links import WebLink, unpack_text, web_link
 from engine.workers.supervisor import Worker
 
+pytestmark = pytest.mark.live
+
 SHOW = parse(
     'title = "Three"\n[[cue]]\nnumber = 1\n[[cue]]\nnumber = 2.5\nlevels = { hue = 20 }\n'
     '[[route]]\nfrom = "/midi/1/cc/1"\nto = "psi"\n[[preset]]\nname = "dusk"\nlevels = { psi = 0.5 }\n',

@@ -39,6 +39,8 @@ from engine.render.caption import write
 from engine.render.scale import cover
 from engine.workers.shared import Frame
 
+pytestmark = pytest.mark.live
+
 WIDTH, HEIGHT = 1024, 600
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ SOURCES = ROOT / "engine" / "web" / "page"
 BUILT = ROOT / "engine" / "web" / "built"
 SCREENSHOTS = ROOT / "build" / "screenshots"  # continuous integration keeps them
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SIZES = {"desktop": (1440, 900), "tablet": (1024, 768), "portrait": (820, 1180), "phone": (390, 844)}
+SIZES = {"desktop": (1440, 900), "tablet": (1024, 768), "portrait": (768, 1024), "phone": (390, 844)}
 LAYOUTS = {"desktop": "wide", "tablet": "tablet", "portrait": "tall", "phone": "phone"}
 VIEWS = ("Levels", "Patch", "Modulators", "Presets")
+SHOWN = {"desktop": VIEWS, "tablet": ("Levels", "Monitor"), "portrait": VIEWS, "phone": ("Stage", "Monitor")}
 TARGET_PX = 44
 SHOW = """\
 # What stands in comments here is to survive every edit.
@@ -283,6 +285,152 @@ def cue(page: Page, name: str) -> Locator:
     return page.get_by_role("list", name="Cue list").get_by_role("button", name=name)
 
 
+# A second show, which other machines may open: 500 cues, and a controller whose routes are not the file's.
+CROWD = """\
+title = "Page"
+musician = "none"
+
+[web]
+listen = "0.0.0.0:{web}"
+
+[osc]
+listen = "none"
+
+[precedence]
+hue = "HTP"
+
+[[controller]]
+map = "nanokontrol2"
+
+[[route]]
+from = "/osc/1/fader1"
+to = "hue"
+
+""" + "".join(f"[[cue]]\nnumber = {n}\nlevels = {{{{ psi = 0.{n % 9} }}}}\n\n" for n in range(1, 501))
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, str, str]]:
+    """Play a show that other machines may open; return the addresses for all rights and for none."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    folder, web = tmp_path_factory.mktemp("crowd"), free_port(socket.SOCK_STREAM)
+    show = folder / "crowd.toml"
+    show.write_text(CROWD.format(web=web))
+    command = [sys.executable, "-m", "engine", "play", str(show), "--headless", "--device", "none"]
+    command += ["--recordings", str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        tokens: list[str] = []
+        for line in process.stdout:
+            tokens += re.findall(r"token=(\S+)", line)
+            if len(tokens) == 2:
+                break
+        stage = Stage(f"http://127.0.0.1:{web}/", 0, show, process, folder, [])
+        full, view = (f"{stage.url}?token={token}" for token in tokens)
+        until(lambda: answers(view), 40)
+        yield stage, full, view
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def visit(browser: Browser, stage: Stage, address: str) -> Page:
+    page = browser.new_page(viewport={"width": 1024, "height": 768})
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: stage.complaints.append(str(error)))
+    page.goto(address)
+    expect(page.get_by_role("heading", name="Page", exact=True)).to_be_visible()
+    return page
+
+
+def test_who_may_only_look_on_moves_nothing(browser: Browser, crowd: tuple[Stage, str, str]) -> None:
+    stage, full, view_only = crowd
+    player, guest = visit(browser, stage, full), visit(browser, stage, view_only)
+    assert guest.url == stage.url, "the token is not to be seen"
+    expect(guest.get_by_role("status").get_by_text("view only")).to_be_visible()
+    for name in ("Back", "Hold", "Blackout", re.compile("^GO"), "Learn", "Tap the tempo", "Add"):
+        expect(guest.get_by_role("button", name=name, exact=isinstance(name, str))).to_be_disabled()
+    level = fader(guest, "psi").get_attribute("aria-valuenow")
+    fader(guest, "psi").focus()
+    guest.keyboard.press("End")
+    guest.evaluate("document.activeElement.blur()")
+    guest.keyboard.press("Space")  # GO, where it may
+    player.get_by_role("button", name=re.compile("^GO")).click()
+    expect(cue(guest, "1")).to_have_attribute("aria-current", "step")  # theirs, and not one cue more
+    expect(fader(guest, "psi")).to_have_attribute("aria-valuenow", "0.1")
+    assert level == "0.7"
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    guest.screenshot(path=SCREENSHOTS / "tablet-view-only.png")
+    guest.close()
+    player.close()
+
+
+def test_a_go_among_500_cues_is_seen_at_once(browser: Browser, crowd: tuple[Stage, str, str]) -> None:
+    page = visit(browser, crowd[0], crowd[1])
+    page.evaluate("""() => {
+        window.drawn = new Set()
+        const told = (changes) => changes.forEach(({ target }) => drawn.add(target.closest('li')))
+        const list = document.querySelector('.cues ol')
+        new MutationObserver(told).observe(list, { attributes: true, childList: true, subtree: true })
+    }""")
+    page.get_by_role("list", name="Cue list").get_by_role("button", name="400", exact=True).click()
+    page.get_by_role("button", name="Go to 400").click()
+    here = page.locator(".cue.here")
+    expect(here).to_contain_text("400")
+    expect(here).to_be_in_viewport()
+    lines = page.evaluate("drawn.size")
+    assert lines < 9, f"{lines} of 500 lines were drawn again"
+    page.close()
+
+
+def test_a_route_of_a_controller_s_map_is_none_of_the_file(
+    browser: Browser, crowd: tuple[Stage, str, str]
+) -> None:
+    stage, full, _ = crowd
+    page = visit(browser, stage, full)
+    view(page, "Patch")
+    mapped = page.get_by_role("row").filter(has_text="of the map nanokontrol2")
+    count = mapped.count()
+    assert count > 1
+    expect(page.get_by_role("row", name="/osc/1/fader1")).not_to_contain_text("of the map")
+    source = mapped.first.get_by_role("button").inner_text()
+    mapped.first.get_by_role("button").click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet.get_by_role("heading")).to_have_text("A new route")
+    expect(sheet.get_by_role("button", name="Remove")).to_be_hidden()
+    sheet.get_by_label("to", exact=True).fill("bloom")
+    sheet.get_by_role("button", name="Save").click()
+    expect(sheet).to_be_hidden(timeout=20_000)
+    expect(mapped).to_have_count(count - 1)
+    expect(page.get_by_role("row", name=source)).to_contain_text("bloom")
+    routes = tomllib.loads(stage.show.read_text())["route"]
+    assert [(each["from"], each["to"]) for each in routes] == [("/osc/1/fader1", "hue"), (source, "bloom")]
+    page.close()
+
+
+def test_what_wins_is_seen(browser: Browser, crowd: tuple[Stage, str, str]) -> None:
+    page = visit(browser, crowd[0], crowd[1])
+    expect(page.get_by_role("region", name="Parameter psi")).to_contain_text("LTP: the latest counts")
+    page.get_by_label("Find a parameter").fill("rotation of the hue")
+    fader(page, "hue").click()
+    expect(page.get_by_role("region", name="Parameter hue")).to_contain_text("HTP: the highest counts")
+    page.close()
+
+
+def test_who_is_not_let_in_any_more_is_told_so(browser: Browser, crowd: tuple[Stage, str, str]) -> None:
+    stage, full, _ = crowd
+    page = visit(browser, stage, full)
+    page.context.clear_cookies()  # as good as the code of another run
+    stage.web_worker.send_signal(signal.SIGKILL)
+    expect(page.get_by_role("status").get_by_text("not let in")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("alert").get_by_text("with a new code: scan it")).to_be_visible()
+    assert page.locator("main").evaluate("main => main.inert")
+    page.screenshot(path=SCREENSHOTS / "tablet-not-let-in.png")
+    page.close()
+
+
 def test_it_shows_the_show(page: Page, stage: Stage) -> None:
     expect(cue(page, "2 River")).to_be_visible()
     expect(fader(page, "psi")).to_have_attribute("aria-valuemax", "1.5")
@@ -337,6 +485,18 @@ def test_presets_are_stored_and_recalled_and_takes_have_names(page: Page) -> Non
     expect(page.get_by_role("button", name="Take")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Take").click()
     expect(page.get_by_label("What to render")).to_contain_text("first")
+    view(page, "Presets")
+    page.get_by_role("button", name="Edit mine").click()
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_label("name", exact=True).fill("yours")
+    sheet.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("button", name="Recall yours")).to_be_visible()
+    expect(page.get_by_role("button", name="Recall mine")).to_be_hidden()
+    page.get_by_role("button", name="Edit yours").click()
+    sheet.get_by_role("button", name="Remove").click()
+    sheet.get_by_role("button", name="Remove it from the file").click()
+    expect(page.get_by_role("button", name="Recall yours")).to_be_hidden()
+    expect(page.get_by_role("button", name="Recall glass")).to_be_visible()
     view(page, "Levels")
     page.get_by_label("Find a parameter").fill("rotation of the hue")
     expect(fader(page, "hue")).to_have_attribute("aria-valuenow", "20")
@@ -457,10 +617,10 @@ def tabbed(page: Page, controls: int) -> set[int]:
     return seen
 
 
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize("size", ["desktop", "tablet", "portrait", "phone"])
 def test_every_control_has_a_name_a_size_and_the_keyboard(page: Page, stage: Stage, size: str) -> None:
     resize(page, size)
-    for name in VIEWS if size == "desktop" else ("Stage", "Monitor"):
+    for name in SHOWN[size]:
         view(page, name)
         page.wait_for_timeout(200)
         controls = page.evaluate(MARK)

@@ -15,8 +15,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from models import manifest
 from models.quantise import quantise
@@ -108,6 +106,8 @@ def int8_step(graph: bytes) -> bytes:
 
     The cells' sums and the state stay fp32. Weights have seven bits, for the reason above.
     """
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # 14 MB, and no import of a GAN needs it
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         quantize_dynamic(
@@ -122,6 +122,8 @@ def int8_step(graph: bytes) -> bytes:
 
 def fp16(graph: bytes) -> bytes:
     """Return the half precision twin of a graph; its inputs and outputs keep their types."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # it brings all of the quantiser
+
     model = onnx.load_from_string(folded(graph))
     del model.graph.value_info[:]
     known = {each.name: each for each in model.graph.initializer}

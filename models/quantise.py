@@ -48,6 +48,15 @@ def watches(names: Sequence[str]) -> list[NodeProto]:
     return [helper.make_node(end, [name], [f"{name}/{end}"], keepdims=0) for name in names for end in _ENDS]
 
 
+def watched(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[NodeProto]:
+    """Return nodes with the watches of some values, each right behind what gives it; inputs' first."""
+    made = {value for node in nodes for value in node.output}
+    found = watches([name for name in names if name not in made])
+    for node in nodes:
+        found += [node, *watches([name for name in node.output if name in names])]
+    return found
+
+
 def ranges(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Range]:
     """Return the ranges of values from what their watches gave, a row for each feed."""
     found = np.array(rows, np.float64)  # (feeds, 2 names)
@@ -150,17 +159,17 @@ def quantised(
             rewriter.convolution(node)
         else:
             rewriter.nodes.append(node)
-    read = set(_read(rewriter.nodes))
+    read = set(read_by(rewriter.nodes))
     return rewriter.nodes, {name: fetch for name, fetch in rewriter.constants.items() if name in read}
 
 
-def _read(nodes: Sequence[NodeProto]) -> Iterator[str]:
-    """Yield the names that nodes read, and those that the graphs within them do."""
+def read_by(nodes: Sequence[NodeProto]) -> Iterator[str]:
+    """Yield the names of what nodes read, and those that the graphs within them do."""
     for node in nodes:
         yield from node.input
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _read(inner.node)
+                yield from read_by(inner.node)
                 yield from (value.name for value in inner.output)
 
 

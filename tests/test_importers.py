@@ -26,7 +26,7 @@ import torch
 from checkpoints import CANARY, GOLDEN, Golden, nvlabs, safetensors, torch_file
 
 from models import importers, precision, quantise
-from models.importers import CheckpointError, Network
+from models.importers import CheckpointError, Network, parts, relay
 from models.importers.folder import look
 from models.importers.graph import Graph
 from models.importers.network import BEND
@@ -316,3 +316,46 @@ def test_minimal_filtering_is_the_convolution() -> None:
         graph.output(value, "y", "float32", 1, 128, 16, 16)
         found.append(run(graph, {"x": x}))
     assert 0 < np.abs(found[0] - found[1]).max() < 1e-4
+
+
+def test_a_large_picture_is_filtered_in_strips_without_a_seam() -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((128, 128, 3, 3)).astype(np.float32)
+    picture = rng.standard_normal((1, 128, 80, 80)).astype(np.float32)
+    found = []
+    for plain in (False, True):
+        graph = Graph("strips")
+        x = graph.input("x", *picture.shape)
+        graph.output(
+            parts.convolve(graph, x, "c", lambda: weight, (128, 128), 80, plain),
+            "y",
+            "float32",
+            *picture.shape,
+        )
+        assert (b"Slice" in graph.serialise()) != plain
+        found.append(run(graph, {"x": picture}))
+    assert np.abs(found[0] - found[1]).max() < 1e-4 * np.abs(found[1]).max()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("case", ["stylegan2-skip-clamp-64", "rosinality"])
+def test_a_graph_run_part_by_part_gives_what_it_gives_as_one(case: str, half: bool, folder: Path) -> None:
+    golden = Golden(case)
+    network = importers.read(write(folder, golden, case))
+    bent = network.layers[-2].name
+    graph = network.synthesis(network.heights[0], bends=(bent,), half=half)
+    feed = feed_of(golden, network)
+    feeds = [{**feed, f"bend_{bent}": np.array([2.0, *(rest for _, rest in BEND[1:])], np.float32)}, feed]
+    path = folder / "whole.onnx"
+    graph.write(path)
+    found, best_s = relay.run(path, graph, feeds, optimised=False)
+    assert len(graph.parts()) == len(network.heights) > 3
+    assert best_s > 0
+    for given, each in zip(feeds, found, strict=True):
+        whole = precision.session(path, optimised=False).run(
+            None, {name: given[name] for name in graph.inputs}
+        )
+        assert list(each) == ["image"]
+        assert np.array_equal(each["image"], whole[0])
+    assert not np.array_equal(found[0]["image"], found[1]["image"])
+    assert not list(folder.glob("tmp*"))

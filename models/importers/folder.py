@@ -1,8 +1,6 @@
 """Writes what an importer has read as a model folder that the engine plays."""
 
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import directions, manifest, precision, quantise
+from models.importers import relay
 from models.importers.graph import Graph
 from models.importers.network import BEND, CheckpointError, Network
+from models.importers.relay import THREADS, Feed
 
 Floats = NDArray[np.float32]
-Feed = dict[str, NDArray[Any]]
 Inputs = Mapping[str, Sequence[int]]  # shapes by name
 Progress = Callable[[float, str], None]  # share of the whole, and what is being done
 
@@ -31,7 +30,6 @@ CALIBRATION_S, ERROR_S, SHEET_S = 4.0, 1.0, 8.0  # worth of pictures, at fp32's 
 CALIBRATION, PICTURES, SHEET = (4, 48), (2, 8), (2, 4)  # SHEET: a side of the contact sheet
 CLOUDS = 16  # pictures that an image network is calibrated with
 CELL = 128  # px of a picture on it at most
-THREADS = min(4, os.cpu_count() or 1)
 PSI = 0.7
 TOLERANCE = {"w": 1e-3, "image": 2.0}
 
@@ -159,12 +157,13 @@ def write_generator(network: Network, folder: Path, wish: Wish, progress: Progre
     entries, notes = [], []
     for number, (height, rung) in enumerate(rungs.items()):
 
-        def half(path: Path, height: int = height, rung: Original = rung) -> None:
+        def half(path: Path, height: int = height, rung: Original = rung) -> Graph | None:
             twin = network.synthesis(height, bends=wish.bends, half=True)
             if twin.kind == "float16":
                 twin.write(path)
-            else:
-                path.write_bytes(precision.fp16(rung.path.read_bytes()))
+                return twin
+            path.write_bytes(precision.fp16(rung.path.read_bytes()))
+            return None
 
         def bytewise(path: Path, height: int = height) -> None:
             plain = network.synthesis(height, bends=wish.bends, plain=True)
@@ -244,25 +243,15 @@ def write_original(graph: Graph, folder: Path, stem: str, feed: Callable[[int], 
     """Write a graph in fp32 and try it. Raise CheckpointError where it gives one picture for all feeds."""
     path = folder / f"{stem}.onnx"
     graph.write(path)
-    runner = precision.session(path, threads=THREADS)
+    (output,) = graph.outputs
     feeds = [feed(number) for number in range(PICTURES[0])]
-    pictures, best_s = _run(runner, feeds)
-    if not np.any(pictures[0] != pictures[1]):
+    found, best_s = relay.run(path, graph, feeds)
+    if not np.any(found[0][output] != found[1][output]):
         raise CheckpointError(f"{stem}: the picture is the same for different inputs")
     more = [feed(number) for number in range(PICTURES[0], _worth(ERROR_S, best_s, PICTURES))]
-    pictures += _run(runner, more)[0] if more else []
-    (output,) = graph.outputs
+    found += relay.run(path, graph, more)[0] if more else []
+    pictures = [each[output] for each in found]
     return Original(path, _shapes(graph), output, graph.opset, [*feeds, *more], pictures, best_s)
-
-
-def _run(runner: Any, feeds: Sequence[Feed]) -> tuple[list[NDArray[Any]], float]:
-    """Return the pictures of some feeds, and the best time of one in seconds."""
-    pictures, times = [], []
-    for feed in feeds:
-        begun = time.perf_counter()
-        pictures.append(runner.run(None, feed)[0])
-        times.append(time.perf_counter() - begun)
-    return pictures, min(times)
 
 
 def _worth(wanted_s: float, best_s: float, bounds: tuple[int, int]) -> int:
@@ -309,28 +298,29 @@ def look(
 
     def watch(nodes: Sequence[Any], constants: Any) -> tuple[list[Any], dict[str, Any]]:
         names.extend(quantise.activations(quantise.convolutions(nodes, constants)))
-        return [*nodes, *quantise.watches(names)], dict(constants)
+        return quantise.watched(nodes, names), dict(constants)
 
+    (picture,) = graph.outputs
     if watched:
         graph = graph.rewritten(watch)
         graph.outputs |= {node.output[0]: ("float32", ()) for node in quantise.watches(names)}
     path = folder / "looking.onnx"
     graph.write(path)
-    runner = precision.session(path, threads=THREADS)
+    found, _ = relay.run(path, graph, feeds)
     path.unlink()
-    found = [runner.run(None, feed) for feed in feeds]
-    ranges = quantise.ranges(names, [each[1:] for each in found]) if names else {}
-    return [each[0] for each in found], ranges
+    rows = [[each[node.output[0]] for node in quantise.watches(names)] for each in found]
+    return [each[picture] for each in found], quantise.ranges(names, rows) if names else {}
 
 
 def write_twins(
     original: Original,
-    twins: Mapping[str, Callable[[Path], None]],
+    twins: Mapping[str, Callable[[Path], Graph | None]],
     wanted: Sequence[str],
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write the twins that are wanted and worth it; return all entries, and what was left out.
 
+    What writes a twin returns its graph, or None where it has no seams to run it by.
     A twin in int8 is compared as this machine plays it, one in fp16 as it is written: rounded after each
     node, as on other machines.
     """
@@ -340,11 +330,9 @@ def write_twins(
         progress(0.5 * number, f"{stem.removeprefix('synthesis-')} px, {name}")
         path = original.path.with_stem(f"{stem}-{name}")
         try:
-            twins[name](path)
-            runner = precision.session(path, optimised=name == "int8", threads=THREADS)
-            pictures, best_s = _run(runner, original.feeds)
-            del runner
-            far = precision.apart(original.pictures, pictures)
+            graph = twins[name](path)
+            found, best_s = relay.run(path, graph, original.feeds, optimised=name == "int8")
+            far = precision.apart(original.pictures, [each[original.output] for each in found])
             problem = _problem(name, far, best_s / original.best_s)
         except Exception as error:  # a converter that does not know an operator: fp32 plays all the same
             problem = " ".join(str(error).split())[:120]

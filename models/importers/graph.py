@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from models.quantise import read_by
 
 OPSET = 18
 IR = 9  # version of the format, the lowest that goes with the opset
@@ -35,6 +38,8 @@ class Graph:
         self._prefix = ""
         self._constants: dict[str, Fetch] = {}
         self._small: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
+        self._seams: list[Mapping[Value, tuple[int, ...]]] = []
+        self._entering: set[Value] = set()  # inputs of the graph's kind
 
     def input(self, name: str, *shape: int | str) -> Value:
         """Declare an input of float32; a word in the shape is a free dimension."""
@@ -100,13 +105,42 @@ class Graph:
         """Return a value of the graph's kind in float32."""
         return value if self.kind == "float32" else self.node("Cast", value, to=TensorProto.FLOAT)
 
+    def seam(self, passing: Mapping[Value, tuple[int, ...]]) -> None:
+        """Say that nothing but these values, of these shapes, passes from what is written to the rest."""
+        self._seams.append(passing)
+
+    # Who runs a graph part by part needs the memory of one part's weights and pictures. The numbers are the
+    # same, but for what the runtime makes of neighbours that it sees together.
+    def parts(self) -> list["Graph"]:
+        """Return graphs of which each takes what those before it give: this one, cut at its seams."""
+        if not self._seams:
+            return [self]
+        made = {value: number for number, node in enumerate(self._nodes) for value in node.output}
+        cuts = [0, *(1 + max(made[value] for value in passing) for passing in self._seams), len(self._nodes)]
+        pieces = [self._nodes[begin:end] for begin, end in pairwise(cuts)]
+        passed = {value: shape for passing in self._seams for value, shape in passing.items()}
+        found = []
+        for piece in pieces:
+            other, used = Graph(self.name), set(read_by(piece))
+            other.kind, other._nodes = self.kind, piece
+            other._constants = {name: fetch for name, fetch in self._constants.items() if name in used}
+            inside = {value for node in piece for value in node.output}
+            other._entering = (passed.keys() & used) - inside
+            other.inputs = {name: shape for name, shape in self.inputs.items() if name in used}
+            other.inputs |= {name: passed[name] for name in passed if name in other._entering}
+            other.outputs = {name: (self.kind, passed[name]) for name in passed if name in inside}
+            other.outputs |= {name: what for name, what in self.outputs.items() if name in inside}
+            found.append(other)
+        return found
+
     # Messages of protobuf that follow each other in a file are merged by whoever reads it, fields that repeat
     # one after the other (protobuf.dev, Encoding, "Last One Wins"). So a model of any size is written
     # one constant at a time, without a second copy of its weights in memory.
     def pieces(self) -> Iterator[bytes]:
         """Yield the model's bytes: everything but the constants, then each constant."""
         declare = helper.make_tensor_value_info
-        inputs = [declare(name, TensorProto.FLOAT, shape) for name, shape in self.inputs.items()]
+        kinds = {name: TYPES[self.kind if name in self._entering else "float32"] for name in self.inputs}
+        inputs = [declare(name, kinds[name], shape) for name, shape in self.inputs.items()]
         outputs = [declare(name, TYPES[kind], shape) for name, (kind, shape) in self.outputs.items()]
         frame = helper.make_graph(self._nodes, self.name, inputs, outputs)
         opset = [helper.make_opsetid("", OPSET)]

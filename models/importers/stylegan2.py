@@ -125,6 +125,11 @@ class Synthesis:
             if block.head is not None:
                 drawn = _draw(graph, x, _w(graph, ws, number), block.head)
                 picture = graph.node("Add", picture, drawn) if picture else drawn
+            if block.side < height:
+                passing = {x: (1, block.convolutions[-1].outputs, block.side, block.side)}
+                graph.seam(
+                    passing | ({picture: (1, self.channels, block.side, block.side)} if picture else {})
+                )
         return picture
 
 

@@ -349,13 +349,14 @@ def test_a_graph_run_part_by_part_gives_what_it_gives_as_one(case: str, half: bo
     path = folder / "whole.onnx"
     graph.write(path)
     found, best_s = relay.run(path, graph, feeds, optimised=False)
-    assert len(graph.parts()) == len(network.heights) > 3
+    assert len(graph.parts()) == len(network.heights) > 2
     assert best_s > 0
     for given, each in zip(feeds, found, strict=True):
         whole = precision.session(path, optimised=False).run(
             None, {name: given[name] for name in graph.inputs}
         )
         assert list(each) == ["image"]
-        assert np.array_equal(each["image"], whole[0])
+        apart = np.abs(each["image"].astype(int) - whole[0])
+        assert apart.max() <= int(half)  # a seam rounds to fp16, within a graph nothing need
     assert not np.array_equal(found[0]["image"], found[1]["image"])
     assert not list(folder.glob("tmp*"))

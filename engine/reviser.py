@@ -38,6 +38,10 @@ class Reviser:
         self.own_routes = reading.own_routes(self._text)
         self.trouble = ""
 
+    def says(self, show: Show) -> bool:
+        """Return whether a show is what the file says, as far as that can be played."""
+        return show == self._show
+
     def run(self, stop: Signal) -> None:
         """Watch until `stop` is set."""
         seen, before = None, self._mark()

@@ -115,8 +115,9 @@ class Desk:
         link, state, now_us = self.link, session.state, monotonic_us()
         show = session.show
         own_routes = session.reviser.own_routes if session.reviser else len(show.route)
-        if self._told != (show, state.presets, own_routes):
-            self._told = (show, state.presets, own_routes)
+        before, here = self._told, (show, state.presets, own_routes)
+        if before is None or before[:2] != here[:2] or (before != here and self._is_of(session, show)):
+            self._told = here
             self._tell_show(show, state, own_routes)
         if now_us >= self._levels_us + _LEVELS_US:
             self._levels_us = now_us
@@ -126,6 +127,11 @@ class Desk:
             self._state_us, self._stage = now_us, stage
             told = view.state(session.show, state, self._counters(session))
             link.state.write(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode())
+
+    @staticmethod
+    def _is_of(session: "Session", show: Show) -> bool:
+        """Return whether the file says what plays: until its revision is taken it may have other routes."""
+        return session.reviser is None or session.reviser.says(show)
 
     def _tell_show(self, show: Show, state: ShowState, own_routes: int) -> None:
         self._revision += 1

@@ -244,9 +244,9 @@ class Speaker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(Exception):
+        with suppress(Exception):  # the server may be gone
             self.client.deactivate()
-        self.client.close()
+            self.client.close()
 
 
 @contextmanager
@@ -308,12 +308,16 @@ def test_a_port_and_a_server_that_go_are_taken_again(server: Server) -> None:
             assert link.board["kind"] == worker.CAPTURE_KINDS.index("jack")
         told_by(link, lambda told: told[LEVELS[0]] and told[LEVELS[0]][-1][1] == 0.0)
         assert "is gone" in unpack_text(until(link.says.pop_all, 10.0)[0])
-        server.stop(kill=True)
+        # While it hears, not while it looks for a port: there JACK's library may wait for a dead server for
+        # good, and only a supervisor ends that.
+        with Speaker("singer", tone(700.0)):
+            told_by(link, lambda told: told[LEVELS[0]] and told[LEVELS[0]][-1][1] > 0.9)
+            server.stop(kill=True)
         time.sleep(0.5)
         server.start()
         with Speaker("singer", tone(100.0)):
             told_by(link, lambda told: told["/audio/low"] and told["/audio/low"][-1][1] > 0.9)
-        assert link.board["openings"] == 2.0
+        assert link.board["openings"] >= 3.0
 
 
 def write(path: Path, sound: Samples) -> Path:

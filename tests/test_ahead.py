@@ -92,10 +92,8 @@ def test_the_lead_is_what_the_contract_leaves(
     lead = lead_frames(contract_ms, rate, block, latency)
     assert lead >= block
     assert lead % block == 0
-    if (
-        lead > block
-    ):  # an event of the block's last frame has come 2 ms after its stamp, before it is rendered
-        assert lead + block + latency <= (contract_ms - 2.0) * rate / 1000.0
+    if lead > block:  # an event of the block's last frame may come 5 ms after its stamp
+        assert lead + block + latency <= (contract_ms - 5.0) * rate / 1000.0
         assert lead <= 0.05 * rate
 
 

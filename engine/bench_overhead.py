@@ -1,10 +1,12 @@
 """What a frame of the engine costs over the bare network: the same file, threads and inputs, taking turns."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import thread_time
 from typing import Final
 
 import numpy as np
@@ -16,12 +18,12 @@ from engine.core.latent import frame_job
 from engine.core.parameters import EFFECTS
 from engine.core.show import Show
 from engine.core.state import initial
-from engine.render.effects import Effects
-from engine.render.generator import PRECISIONS, Generator, open_session
-from engine.workers.shared import FrameStore
+from engine.render.maker import Maker
+from engine.workers.generator import make
+from engine.workers.links import GeneratorLink, generator_link, pack_job, unpack_job
 from models import manifest
 
-PROVIDER: Final = "CPUExecutionProvider"
+SLOTS: Final = 8  # frames in the store
 THREADS: Final = 1
 WARM: Final = 20  # frames that are not counted
 FRAMES_PER_S: Final = 30  # of --seconds
@@ -30,39 +32,50 @@ FRAMES_PER_S: Final = 30  # of --seconds
 def run(show: Show, seconds: float, report: Path | None) -> int:
     """Print what each rung of the show's generator takes, bare and as a frame; write it as JSON too.
 
-    A frame is all that the generator's process does for one, its effects at rest: the walk's styles and
-    noise, the network, the effects, and the picture stored where the window finds it. What is left out is
-    the waiting. Bare is ONNX Runtime's `run` alone, on the inputs of that frame.
+    A frame is all that the generator's process does for one, its effects at rest: the job taken from its
+    ring, the walk's styles and noise, the network, the effects, and the picture stored where the window
+    finds it. What is left out is the waiting. Bare is ONNX Runtime's `run` alone, on the inputs of that frame
+    and in the same session; the mapping network, which a frame's way also leads through, is taken by itself.
+    Times are of the processor, spent by this thread, which does it all: other work does not count in.
     """
     folder, found = library.find(show.generator, manifest.Generator)
-    generator = Generator(folder, "cpu", threads=THREADS)
+    maker = Maker(folder, provider="cpu", threads=THREADS)
+    generator = maker.generator
     jobs = _jobs(show, WARM + round(FRAMES_PER_S * seconds))
+    link = generator_link(generator.height, generator.width, SLOTS)
     rows = []
-    print(f"{found.name}, a frame over the bare network, one thread; ms, median / p99")
+    print(f"{found.name}, a frame over the bare network, one thread; ms of it, median / p99")
     for number, rung in enumerate(found.rungs):
-        version = rung.version(PRECISIONS[PROVIDER])
-        bare = open_session(found.path(version.file), PROVIDER, THREADS)
-        effects = Effects(rung.height, rung.width)
-        store = FrameStore(rung.height, rung.width)
-        bare_ms, frame_ms = [], []
+        times_ms = {"bare": list[float](), "frame": list[float](), "mapping": list[float]()}
         for count, job in enumerate(jobs):
-            feed = generator.feed(job, number)
-            began = perf_counter()
-            bare.run([rung.output], feed)
-            between = perf_counter()
-            pixels = effects.apply(generator.frame(job, number), job.effects)
-            store.write(job.tick, count, pixels, 0, number, False, job.effects)
-            ended = perf_counter()
-            bare_ms.append(1000.0 * (between - began))
-            frame_ms.append(1000.0 * (ended - between))
-        bare_ms, frame_ms = bare_ms[WARM:], frame_ms[WARM:]
+            feed, latent = generator.feed(job, number), generator.latent(job)
+            link.jobs.push(*pack_job(job, count, 0.0))
+            takes: dict[str, Callable[[], object]] = {
+                "bare": partial(generator.session(number).run, [rung.output], feed),
+                "frame": partial(_frame, link, maker, number),
+                "mapping": partial(generator.mapped, latent, job.label),
+            }
+            for name, take in takes.items():
+                began = thread_time()
+                take()
+                times_ms[name].append(1000.0 * (thread_time() - began))
+        bare_ms, frame_ms, mapping_ms = (each[WARM:] for each in times_ms.values())
         ratio = median(frame_ms) / median(bare_ms)
-        rows.append({"rung": rung.name, "bare_ms": bare_ms, "frame_ms": frame_ms, "ratio": ratio})
-        figures = f"bare {_pair(bare_ms)}   frame {_pair(frame_ms)}   ratio {ratio:.3f}"
-        print(f"  {rung.name:<12} {figures}", flush=True)
+        both = median(frame_ms) / (median(bare_ms) + median(mapping_ms))
+        row = {"rung": rung.name, "bare_ms": bare_ms, "frame_ms": frame_ms, "mapping_ms": mapping_ms}
+        rows.append(row | {"ratio": ratio, "ratio_with_mapping": both})
+        figures = f"bare {_pair(bare_ms)}   frame {_pair(frame_ms)}   mapping {_pair(mapping_ms)}"
+        print(f"  {rung.name:<8} {figures}   ratio {ratio:.3f}, over both networks {both:.3f}", flush=True)
     if report:
         report.write_text(json.dumps(rows), encoding="utf-8")
     return 0
+
+
+def _frame(link: GeneratorLink, maker: Maker, rung: int) -> None:
+    """Take the job that waits, and make its frame."""
+    (record,) = link.jobs.pop_all()
+    job, frame, _ = unpack_job(record)
+    make(link, maker, job, frame, rung)
 
 
 def _pair(times_ms: list[float]) -> str:

@@ -9,7 +9,7 @@ synthesis.
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
-from math import prod
+from math import acos, prod, sin, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from models import manifest
 from models.providers import usable_providers
 
 Floats = NDArray[Any]  # float32
-_STYLES = 32  # mapped style seeds kept
+_KEPT = 32  # mapped style seeds, arcs and labels kept for the frames to come
 _ROTATE = [knob.name for knob in BEND].index("rotate")
 # Half precision halves the work of a GPU and gains a CPU nothing; bytes are what a CPU is fastest with.
 PRECISIONS = {"CPUExecutionProvider": ("int8", "fp32", "fp16"), "CUDAExecutionProvider": ("fp16", "fp32")}
@@ -76,15 +76,34 @@ def normals(seed: int, size: int) -> Floats:
 # through its empty inside, an arc does not (Shoemake 1985; White 2016, arXiv:1609.04468).
 def slerp(a: Floats, b: Floats, share: float) -> Floats:
     """Return the point `share` of the way along the arc from a to b, its length between theirs."""
-    cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-    angle = np.arccos(min(1.0, max(-1.0, cosine)))
-    if np.sin(angle) < 1e-4:  # the same place, or opposite ones: no arc is the shortest
-        return (1.0 - share) * a + share * b
-    mixed: Floats = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
-    return mixed.astype(np.float32)
+    return _along(*_arc(a, b), share)
 
 
-def soft_label(label: Sequence[float], classes: int) -> Floats:
+def _arc(a: Floats, b: Floats) -> tuple[Floats, float]:
+    """Return the ends of an arc, (2, Z), and the angle between them in radians."""
+    cosine = float(a @ b) / sqrt(float(a @ a) * float(b @ b))
+    return np.stack([a, b]), acos(min(1.0, max(-1.0, cosine)))
+
+
+def _along(ends: Floats, angle: float, share: float) -> Floats:
+    """Return the point `share` of the way along an arc."""
+    whole = sin(angle)
+    if whole < 1e-4:  # the same place, or opposite ones: no arc is the shortest
+        weights = 1.0 - share, share
+    else:
+        weights = sin((1.0 - share) * angle) / whole, sin(share * angle) / whole
+    found: Floats = np.array(weights, np.float32) @ ends
+    return found
+
+
+@lru_cache(maxsize=_KEPT)
+def _walk(seed_a: int, seed_b: int, size: int) -> tuple[Floats, float]:
+    """Return the arc between the normals of two seeds."""
+    return _arc(normals(seed_a, size), normals(seed_b, size))
+
+
+@lru_cache(maxsize=_KEPT)
+def soft_label(label: tuple[float, ...], classes: int) -> Floats:
     """Return a label over `classes` that sums to 1, (1, classes); what the generator lacks is cut off.
 
     A label of nothing that the generator has becomes its last class.
@@ -95,7 +114,9 @@ def soft_label(label: Sequence[float], classes: int) -> Floats:
     total = float(found.sum())
     if total <= 0.0:
         found[0, -1] = total = 1.0
-    return found / np.float32(total)
+    found /= np.float32(total)
+    found.flags.writeable = False
+    return found
 
 
 # StyleGAN3 draws on a plane that its Fourier features give coordinates to (Karras et al. 2021, section 3.2).
@@ -142,10 +163,11 @@ class Generator:
             by_class = "w_avg_by_class" in statistics
             self._w_avg = statistics["w_avg_by_class" if by_class else "w_avg"].reshape(-1, m.w_dim)
             self._directions = statistics["directions"] * statistics["deviations"][:, None]  # (10, W)
-        self._style = lru_cache(maxsize=_STYLES)(self._map_seed)
+        self._style = lru_cache(maxsize=_KEPT)(self._map_seed)
+        self._average = lru_cache(maxsize=_KEPT)(self._average_of)
         self._noise_key: tuple[int, int, float] | None = None
         self._noise: dict[str, Floats] = {}
-        self._ready_session(rung)
+        self.session(rung)
 
     @property
     def rungs(self) -> int:
@@ -165,7 +187,7 @@ class Generator:
     def frame(self, job: FrameJob, rung: int | None = None) -> NDArray[np.uint8]:
         """Return the picture of a job, uint8 (height, width, 3) RGB of that rung's size."""
         rung = self._default_rung if rung is None else rung
-        (picture,) = self._ready_session(rung).run([self.manifest.rungs[rung].output], self.feed(job, rung))
+        (picture,) = self.session(rung).run([self.manifest.rungs[rung].output], self.feed(job, rung))
         pixels: NDArray[np.uint8] = picture
         return pixels
 
@@ -174,6 +196,15 @@ class Generator:
         feed = {"ws": self.styles(job), **self._noises(rung, job.noise_seed, job.noise)}
         inputs = self.manifest.rungs[rung].inputs
         return feed | {name: knob(job) for name, knob in self._knobs.items() if name in inputs}
+
+    def session(self, rung: int) -> Any:
+        """Return the session of a rung, loaded when it is first asked for."""
+        if rung not in self._sessions:
+            version = self.manifest.rungs[rung].version(PRECISIONS[self.provider])
+            path = self.manifest.path(version.file)
+            self._sessions[rung] = session = open_session(path, self.provider, self._threads)
+            self.provider = session.get_providers()[0]  # ONNX Runtime itself turns to the CPU in need
+        return self._sessions[rung]
 
     def fall_to_cpu(self) -> bool:
         """Leave the GPU for good; return whether there was one to leave."""
@@ -186,15 +217,14 @@ class Generator:
     def styles(self, job: FrameJob) -> Floats:
         """Return the styles of a job, (1, num_ws, W)."""
         m = self.manifest
-        z = slerp(normals(job.seed_a, m.z_dim), normals(job.seed_b, m.z_dim), job.blend)
-        w = self._map(z, job.label)
-        ws = np.tile(w, (m.num_ws, 1))  # (num_ws, W)
+        w = self.mapped(self.latent(job), job.label)
+        ws = w[None].repeat(m.num_ws, 0)  # (num_ws, W)
         if any(job.mix):
             other = self._style(job.style_seed, job.label)
             for (first, end), share in zip(self._groups(), job.mix, strict=True):
                 ws[first:end] += np.float32(share) * (other - w)
         if job.picture and len(job.z) == m.z_dim:
-            seen = self._map(np.array(job.z, np.float32), job.label)
+            seen = self.mapped(np.array(job.z, np.float32), job.label)
             ws += np.float32(job.picture) * (seen - ws)
         if not self._truncates:
             average = self._average(job.label)
@@ -204,8 +234,21 @@ class Generator:
             ws += np.array(job.directions[:count], np.float32) @ self._directions[:count]
         return ws[None].astype(np.float32, copy=False)
 
+    def latent(self, job: FrameJob) -> Floats:
+        """Return the place of a job on the walk, z (Z,)."""
+        return _along(*_walk(job.seed_a, job.seed_b, self.manifest.z_dim), job.blend)
+
+    def mapped(self, z: Floats, label: tuple[float, ...]) -> Floats:
+        """Return w (W,) of z (Z,)."""
+        feed = {"z": z[None]}
+        if self.manifest.classes:
+            feed["label"] = soft_label(label, len(self.manifest.classes))
+        (w,) = self._mapping.run([self.manifest.mapping.output], feed)
+        found: Floats = w.reshape(-1)
+        return found
+
     # Truncated towards the average of all classes, pictures would lose their class on the way.
-    def _average(self, label: Sequence[float]) -> Floats:
+    def _average_of(self, label: tuple[float, ...]) -> Floats:
         """Return the average w (W,) of a label, where the generator knows one for each class; else of all."""
         average: Floats = self._w_avg  # (classes or 1, W)
         found: Floats = soft_label(label, len(average))[0] @ average if len(average) > 1 else average[0]
@@ -216,16 +259,7 @@ class Generator:
         return groups.coarse, groups.middle, groups.fine
 
     def _map_seed(self, seed: int, label: tuple[float, ...]) -> Floats:
-        return self._map(normals(seed, self.manifest.z_dim), label)
-
-    def _map(self, z: Floats, label: Sequence[float]) -> Floats:
-        """Return w (W,) of z (Z,)."""
-        feed = {"z": z[None]}
-        if self.manifest.classes:
-            feed["label"] = soft_label(label, len(self.manifest.classes))
-        (w,) = self._mapping.run([self.manifest.mapping.output], feed)
-        found: Floats = w.reshape(-1)
-        return found
+        return self.mapped(normals(seed, self.manifest.z_dim), label)
 
     def _noises(self, rung: int, seed: int, strength: float) -> dict[str, Floats]:
         """Return the noise inputs of a rung: one stream of normals, dealt from the smallest input up.
@@ -243,11 +277,3 @@ class Generator:
             }
             self._noise_key = (rung, seed, strength)
         return self._noise
-
-    def _ready_session(self, rung: int) -> Any:
-        if rung not in self._sessions:
-            version = self.manifest.rungs[rung].version(PRECISIONS[self.provider])
-            path = self.manifest.path(version.file)
-            self._sessions[rung] = session = open_session(path, self.provider, self._threads)
-            self.provider = session.get_providers()[0]  # ONNX Runtime itself turns to the CPU in need
-        return self._sessions[rung]

@@ -245,7 +245,7 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
         board["overdue_us"] = max(deadline_us - period_us / 2.0, now_us + _OVERDUE_TIMES * expected_us)
         _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
         try:
-            took_us = _make(link, maker, job, frame, rung)
+            took_us = make(link, maker, job, frame, rung)
         except Exception:  # whatever ONNX Runtime or CUDA throws: the show goes on, on the CPU
             board.add("errors")
             board["overdue_us"] = 0.0
@@ -304,7 +304,7 @@ def _land(link: GeneratorLink, generator: "Generator") -> Ladder:
     return ladder
 
 
-def _make(link: GeneratorLink, maker: "Maker", job: FrameJob, frame: int, rung: int) -> float:
+def make(link: GeneratorLink, maker: "Maker", job: FrameJob, frame: int, rung: int) -> float:
     """Make one picture and store it; return what it took in microseconds, image networks aside."""
     board = link.board
     begun_us = monotonic_us()

@@ -11,11 +11,16 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from engine.clock import monotonic_us
 from engine.workers.shared import SPAWN
 
 NO_ANSWER: Final = "no answer"
-ANSWER_S: Final = 4.0  # a server, driver or library that has not answered by then counts as hanging
+ANSWER_S: Final = 4.0  # a server, driver or library that lets itself be waited for so long counts as hanging
+LONGEST_S: Final = 60.0  # so long may a probe work on its answer
+LOOK_S: Final = 0.2
+_WORK: Final = 0.08  # share of a processor from which on a probe is at work, and not asleep between two polls
 NULL_DEVICE: Final = "Discard all samples"
 REALTIME_PRIORITY: Final = 10  # jackd's own default (jackd(1), --realtime-priority)
 
@@ -193,34 +198,63 @@ def _answer(probe: Callable[[], Any], pipe: Connection) -> None:
         pipe.send(Unanswered(str(error).strip() or type(error).__name__))
 
 
+# On a busy machine a first import alone may take seconds. So only time in which a probe is blocked counts
+# against it: who computes, or waits for the processor or the disk, is at work on its answer.
+class _Probe:
+    """A probe in a process of its own, which is killed in the end."""
+
+    def __init__(self, name: str, probe: Callable[[], Any]) -> None:
+        self.name = name
+        self.pipe, theirs = SPAWN.Pipe(duplex=False)
+        self._process = SPAWN.Process(
+            target=_answer, args=(probe, theirs), name=f"chladni {name}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._worked_us, self._used_s = monotonic_us(), 0.0
+
+    def blocked_s(self) -> float:
+        """Return for how long the process has done no work, to be asked every `LOOK_S`."""
+        try:
+            process = psutil.Process(self._process.pid)
+            times = process.cpu_times()
+            waits = process.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+        except psutil.Error:
+            return 0.0  # it has ended: its pipe tells
+        before_s, self._used_s = self._used_s, times.user + times.system
+        if waits or self._used_s - before_s > _WORK * LOOK_S:
+            self._worked_us = monotonic_us()
+        return (monotonic_us() - self._worked_us) / 1e6
+
+    def answer(self) -> Any:
+        """Return what has come back."""
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            return Unanswered("crashed")
+
+    def end(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+        self._process.join(0.1)
+
+
 def ask(probes: dict[str, Callable[[], Any]], timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """Return what each probe answers, or an `Unanswered` that tells why it does not.
 
-    The probes run at once, each in a process that is killed in the end, so that a crash or a server that
-    hangs costs its own answer and at most `timeout_s`.
+    The probes run at once, so that a crash or a server that hangs costs its own answer, and `timeout_s` in
+    which its probe does no work.
     """
-    deadline_us = monotonic_us() + timeout_s * 1e6
     answers: dict[str, Any] = {name: Unanswered(f"{NO_ANSWER} in {timeout_s:g} s") for name in probes}
-    waiting: dict[Connection, str] = {}
-    processes = []
-    for name, probe in probes.items():
-        ours, theirs = SPAWN.Pipe(duplex=False)
-        process = SPAWN.Process(target=_answer, args=(probe, theirs), name=f"chladni {name}", daemon=True)
-        process.start()
-        theirs.close()
-        waiting[ours] = name
-        processes.append(process)
-    while waiting and (left_s := (deadline_us - monotonic_us()) / 1e6) > 0.0:
-        answered = wait(list(waiting), left_s)
-        for pipe in [pipe for pipe in waiting if pipe in answered]:
-            name = waiting.pop(pipe)
-            try:
-                answers[name] = pipe.recv()
-            except EOFError:
-                answers[name] = Unanswered("crashed")
-    for process in processes:
-        process.kill()
-        process.join(0.1)
+    until_us = monotonic_us() + LONGEST_S * 1e6
+    asked = [_Probe(name, probe) for name, probe in probes.items()]
+    waiting = asked
+    while waiting and monotonic_us() < until_us:
+        answered = wait([each.pipe for each in waiting], LOOK_S)
+        answers |= {each.name: each.answer() for each in waiting if each.pipe in answered}
+        waiting = [each for each in waiting if each.pipe not in answered and each.blocked_s() < timeout_s]
+    for each in asked:
+        each.end()
     return answers
 
 

@@ -38,7 +38,7 @@ class Check:
 def doctor(recordings: Path, timeout_s: float = ANSWER_S) -> list[Check]:
     """Check everything; `recordings` is where performances are to be recorded.
 
-    What hangs is waited for no longer than `timeout_s`.
+    What does no work for `timeout_s` and has not answered hangs.
     """
     answers = ask(PROBES, timeout_s)
     checks = [
@@ -58,7 +58,7 @@ def doctor(recordings: Path, timeout_s: float = ANSWER_S) -> list[Check]:
         _folder(recordings),
         _disk(recordings),
     ]
-    slow = "run chladni doctor again when the machine is idle; what then gives no answer hangs"
+    slow = "run chladni doctor again; what gives no answer then, too, hangs, and is to be restarted"
     return [replace(c, remedy=slow) if c.found.startswith(NO_ANSWER) else c for c in checks]
 
 

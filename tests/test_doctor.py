@@ -31,6 +31,13 @@ def crashes() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def works() -> str:
+    until = time.monotonic() + 4.0
+    while time.monotonic() < until:
+        pass
+    return "at last"
+
+
 def raises() -> None:
     raise OSError("no such driver")
 
@@ -42,13 +49,19 @@ def answers() -> dict[str, int]:
 
 def test_a_probe_that_hangs_or_crashes_costs_its_own_answer() -> None:
     begin = time.monotonic()
-    found = ask({"hangs": hangs, "crashes": crashes, "raises": raises, "answers": answers}, timeout_s=6.0)
-    assert time.monotonic() - begin < 12.0
+    found = ask({"hangs": hangs, "crashes": crashes, "raises": raises, "answers": answers}, timeout_s=1.5)
+    assert time.monotonic() - begin < 30.0  # even where others keep the machine busy
     assert found["answers"] == {"ports": 3}
     assert isinstance(found["hangs"], Unanswered)
-    assert found["hangs"] == "no answer in 6 s"
+    assert found["hangs"] == "no answer in 1.5 s"
     assert found["crashes"] == "crashed"
     assert found["raises"] == "no such driver"
+
+
+def test_a_probe_that_works_on_its_answer_is_waited_for() -> None:
+    assert ask({"works": works, "hangs": hangs}, timeout_s=1.5) == {
+        "works": "at last", "hangs": "no answer in 1.5 s"
+    }  # fmt: skip
 
 
 def test_the_doctor_sees_this_machine(tmp_path: Path) -> None:
@@ -182,11 +195,11 @@ def test_a_server_that_hangs_is_not_waited_for(
     jack_server.send_signal(signal.SIGSTOP)
     try:
         begin = time.monotonic()
-        found = {check.name: check for check in doctor(tmp_path, 8.0)}
-        assert time.monotonic() - begin < 16.0  # even where others keep the machine busy
+        found = {check.name: check for check in doctor(tmp_path)}
+        assert time.monotonic() - begin < 30.0  # even where others keep the machine busy
     finally:
         jack_server.send_signal(signal.SIGCONT)
-    assert found["JACK server"].found == "no answer in 8 s"
+    assert found["JACK server"].found == "no answer in 4 s"
     assert "again" in found["JACK server"].remedy
     assert found["numpy"].ok
 

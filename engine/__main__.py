@@ -29,6 +29,7 @@ DEMO = SHOWS / "first_light.toml"
 CHECKPOINTS = (".pkl", ".pt", ".pth", ".safetensors")
 SCREENLESS_S = 20.0  # how long `play` plays where there is no screen
 _ERROR = 1
+_TERMINATED = 128 + signal.SIGTERM  # as shells have it
 _BROKEN = 3  # the show ended by a fault of its own, or there is no screen yet: try again
 
 
@@ -717,13 +718,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# By itself, the signal ends a process where it stands, and what it has started (a JACK server, say) lives on.
+def _terminated(*_: Any) -> None:
+    """Leave by the way of an error, on which everything that was started is ended."""
+    sys.exit(_TERMINATED)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit status.
 
     0 done as asked; 1 can't be done, and trying again does not help; 2 wrong usage; 3 the show broke off or
-    found no screen: try again; 130 interrupted.
+    found no screen: try again; 130 interrupted, 143 terminated.
     """
     arguments = _parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         status: int = arguments.run(arguments)
     except Failure as failure:
@@ -734,6 +742,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read has enough; nor is there anything to tell them at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _ERROR
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return status
 
 

@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -289,6 +291,40 @@ def test_the_time_of_a_cable_is_measured(monkeypatch):
             cable.kill()
             cable.wait()
     assert 100 <= found <= 100 + 128  # one client plays and hears: JACK opens the loop with a block
+
+
+@pytest.mark.jack
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_measurement_that_is_ended_takes_its_servers_along(number, monkeypatch):
+    monkeypatch.delenv("JACK_DEFAULT_SERVER", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    words = [sys.executable, "-m", "engine", "latency"]
+    measuring = psutil.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    started = {}
+    try:
+        until = time.monotonic() + 60.0
+        while not {"jackd", "Xvfb"} <= set(started.values()) and time.monotonic() < until:
+            started |= {child: child.name() for child in measuring.children(recursive=True)}
+            time.sleep(0.1)
+        assert {"jackd", "Xvfb"} <= set(started.values())
+        measuring.send_signal(number)
+        assert measuring.wait(30) == 128 + number
+        assert not psutil.wait_procs(started, 5)[1]
+    finally:
+        for process in (measuring, *started):
+            if process.is_running():
+                process.kill()
+
+
+@pytest.mark.jack
+def test_a_measurement_that_fails_takes_its_server_along(monkeypatch):
+    monkeypatch.delenv("JACK_DEFAULT_SERVER", raising=False)
+    before = set(psutil.Process().children())
+    with suppress(ZeroDivisionError), jack_server():
+        ours = set(psutil.Process().children()) - before
+        assert "jackd" in {child.name() for child in ours}
+        raise ZeroDivisionError
+    assert not any(child.is_running() for child in ours)
 
 
 @pytest.mark.screen

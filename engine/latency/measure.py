@@ -55,6 +55,7 @@ def measure(setting: Setting, show: Show, progress: Callable[[float], None]) -> 
         screen = stack.enter_context(closing(Screen())) if stack.enter_context(x_server()) else None
         cable_frames = loop_frames(setting.cable, setting.hears) if setting.cable else 0
         ruler = Ruler(setting.notes, setting.seed, setting.hears, "midi" in setting.kinds)
+        stack.callback(ruler.close)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         report = Path(folder) / "report.json"
         engine = stack.enter_context(_engine(setting, folder, report))

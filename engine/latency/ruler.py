@@ -75,6 +75,7 @@ class Ruler:
             )
         except jack.JackOpenError:
             raise RuntimeError("no JACK server runs") from None
+        self._clients = [self._ear, self._hand]
         self.rate: int = self._hand.samplerate
         self._midi = self._hand.midi_outports.register("notes")
         self._audio = self._ear.inports.register("sound")
@@ -143,11 +144,16 @@ class Ruler:
         room[:] = self._audio.get_array()[: len(room)]
         self._after = frame + frames
 
-    def stop(self) -> Heard:
-        """Leave the graph; return what was taken down."""
-        for client in (self._hand, self._ear):
+    def close(self) -> None:
+        """Leave the graph, once."""
+        while self._clients:
+            client = self._clients.pop()
             client.deactivate()
             client.close()
+
+    def stop(self) -> Heard:
+        """Leave the graph; return what was taken down."""
+        self.close()
         first = self._first or 0
         played = first + self._moments[: self._next]
         return Heard(self.rate, played, first, self._sound, self._clock[: self._cycles], self._jumps)

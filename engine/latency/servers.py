@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-_SERVER_S: Final = 15.0
+_SERVER_S, _END_S = 15.0, 5.0
 _BLOCK: Final = 128  # frames
 
 
@@ -31,9 +31,7 @@ def jack_server() -> Iterator[str]:
                 yield " ".join(command[3:])
                 return
         finally:
-            server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(5)
+            _end(server)
     raise RuntimeError("jackd does not start: run `jackd -d dummy` and read what it says")
 
 
@@ -58,14 +56,23 @@ def x_server() -> Iterator[bool]:
     reading, writing = os.pipe()
     command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-noreset"]
     server = subprocess.Popen(command, pass_fds=(writing,), stderr=subprocess.DEVNULL)
-    os.close(writing)
-    with open(reading) as pipe:
-        os.environ["DISPLAY"] = f":{pipe.readline().strip()}"
     try:
+        os.close(writing)
+        with open(reading) as pipe:
+            os.environ["DISPLAY"] = f":{pipe.readline().strip()}"
         yield True
     finally:
-        server.terminate()
-        server.wait(5)
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server: told first, then killed."""
+    server.terminate()
+    try:
+        server.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> bool:

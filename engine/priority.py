@@ -1,8 +1,9 @@
-"""Real-time priorities of threads, where the system allows them."""
+"""Who goes first on the processor, as far as the system lets us say so."""
 
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Final
 
@@ -41,3 +42,12 @@ def become_ordinary() -> None:
     """Take what `become_realtime` gave from the calling thread."""
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+# A Python that starts computes for half a second before it comes to a line of its own, one that would make it
+# nicer too. So it is made nice from outside, at once.
+def give_way(process: BaseProcess, nice: int) -> None:
+    """Have a process that has just been started go behind those that are less nice."""
+    assert process.pid
+    with suppress(OSError, AttributeError):  # it has ended already, or not on this system
+        os.setpriority(os.PRIO_PROCESS, process.pid, nice)

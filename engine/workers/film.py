@@ -1,14 +1,12 @@
 """The process that renders a film of what was recorded, behind everything else, while the show goes on."""
 
-import os
 import signal
 import time
-from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Final
 
-from engine import recording
+from engine import priority, recording
 from engine.workers.links import TEXT, pack_text
 from engine.workers.shared import SPAWN, Board, Ring
 
@@ -26,6 +24,7 @@ class Film:
         arguments = (self._board, self.says, source, path, span)
         self._process = SPAWN.Process(target=run, args=arguments, name="chladni film", daemon=True)
         self._process.start()
+        priority.give_way(self._process, NICE)
 
     @property
     def running(self) -> bool:
@@ -50,8 +49,6 @@ class Film:
 def run(board: Board, says: Ring, source: Path, film: Path, span: tuple[int, int]) -> None:
     """Render the ticks `span` of a recording that is still being written; say what is in the way."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(OSError, AttributeError):  # not on this system
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     try:
         _render(board, source, film, span)
         board["finished"] = 1.0

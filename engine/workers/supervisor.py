@@ -1,6 +1,5 @@
 """Starts the workers, watches their signs of life, and brings back those that die or hang."""
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from engine import priority
 from engine.clock import monotonic_us
 from engine.workers.shared import SPAWN, Board
 
@@ -49,9 +49,9 @@ class Usage:
 class Worker:
     """One worker process and its history.
 
-    `target(*arguments)` runs in the child, as nice as told from its first moment on: a Python that starts
-    works hard. `board` has the cells of `links.COMMON`. Where `cued`, the target takes a semaphore besides,
-    which it is to acquire before it works, and `understudied` may be set.
+    `target(*arguments)` runs in the child, as nice as told from its first moment on. `board` has the cells
+    of `links.COMMON`. Where `cued`, the target takes a semaphore besides, which it is to acquire before it
+    works, and `understudied` may be set.
     """
 
     def __init__(
@@ -90,9 +90,8 @@ class Worker:
         arguments = (*self._arguments, cue) if cue else self._arguments
         process = SPAWN.Process(target=self._target, args=arguments, name=f"chladni {self.name}", daemon=True)
         process.start()
-        if self._nice and process.pid:
-            with suppress(OSError, AttributeError):  # it has ended already, or not on this system
-                os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
+        if self._nice:
+            priority.give_way(process, self._nice)
         return process, cue
 
     @property

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine import library
+from engine.core.contract import shortest_sound_ms
 from engine.core.parameters import INSTRUMENTS
 from engine.core.show import Route, Show, ShowError, line_of, parse
 from engine.io import controller_maps, performer, pictures
 from engine.io.capture import is_file
 from engine.show_file import ShowFile
+from engine.workers.sound import WAY_MS
 from models import manifest
 
 WCAG_FLASHES: Final = 3.0  # a second (WCAG 2.3.1)
 _HAND: Final = ("velocity", "pitch", "gate", "interval", "density")
-_AUDIO: Final = ("level", "low", "mid", "high", "onset", "brightness", "beat", "tempo")
+_AUDIO_SOURCES: Final = tuple(
+    f"/audio/{name}" for name in ("level", "low", "mid", "high", "onset", "brightness", "beat", "tempo")
+)
 _OPEN: Final = ("/osc/", "/keys/", "/chladni/parameter/", "/modulator/")  # any name may follow
 
 
@@ -42,7 +46,7 @@ def check(file: ShowFile) -> list[Finding]:
     try:
         show = parse(text, str(file.path))
     except ShowError as error:
-        return [_parsed(line, file.path) for line in str(error).splitlines()]
+        return sorted(_parsed(line, file.path) for line in str(error).splitlines())
     looks = (*((look, True) for look in _ERRORS), *((look, False) for look in _WARNINGS))
     findings = {
         Finding(line_of(text, list(place)), f"{_key(place)}: {said}", error)
@@ -125,7 +129,7 @@ def _unheard(show: Show, pattern: str, known: tuple[str, ...]) -> str | None:
     if matching(known, pattern):
         return None
     literal = pattern.partition("*")[0].partition("?")[0].partition("[")[0]
-    if show.audio is None and matching([f"/audio/{name}" for name in _AUDIO], pattern):
+    if show.audio is None and matching(_AUDIO_SOURCES, pattern):
         return "the show does not listen: it has no [audio]"
     if show.musician is None and matching([f"/musician/{name}" for name in _HAND], pattern):
         return "the show has no musician"
@@ -135,7 +139,7 @@ def _unheard(show: Show, pattern: str, known: tuple[str, ...]) -> str | None:
         return None
     if literal.startswith("/midi/") and "/nrpn/" in pattern:
         return None
-    near = get_close_matches(pattern, known, 1)
+    near = get_close_matches(pattern, (*known, *_AUDIO_SOURCES), 1)
     return "no device sends this" + (f"; did you mean {near[0]!r}?" if near else "; docs/show.md lists them")
 
 
@@ -167,7 +171,7 @@ def _addresses(show: Show, folder: Path) -> tuple[str, ...]:
         *(f"/mouse/button/{n}" for n in range(1, 6)),
         *(f"/{hand}/{name}" for hand in hands for name in _HAND),
         *(f"/notes/{name}" for name in INSTRUMENTS),
-        *(f"/audio/{name}" for name in (_AUDIO if show.audio else ())),
+        *(_AUDIO_SOURCES if show.audio else ()),
         *controls,
     )
 
@@ -263,6 +267,14 @@ def _goes_on(cue: Any) -> bool:
     )
 
 
+def _contract(show: Show, folder: Path) -> Found:
+    if (shortest := shortest_sound_ms(show)) <= WAY_MS:
+        yield (
+            ("sound_ms",),
+            f"{shortest:g} ms can't be kept: a note takes {WAY_MS:g} ms to the synth, and the device its own",
+        )
+
+
 def _safety(show: Show, folder: Path) -> Found:
     if (rate := show.safety.flashes_per_second) > WCAG_FLASHES:
         yield (
@@ -273,4 +285,4 @@ def _safety(show: Show, folder: Path) -> Found:
 
 Look = Callable[[Show, Path], Found]
 _ERRORS: Final[tuple[Look, ...]] = (_models, _files)
-_WARNINGS: Final[tuple[Look, ...]] = (_sources, _shadowed, _idle, _cues, _safety)
+_WARNINGS: Final[tuple[Look, ...]] = (_contract, _sources, _shadowed, _idle, _cues, _safety)

@@ -22,9 +22,13 @@ class ShowFile:
     def read(self) -> str:
         """Return the text. Raise ShowError."""
         try:
-            return self.path.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ShowError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
+            data = self.path.read_bytes()
+            return data.decode("utf-8-sig")  # some editors begin a file with its byte order
+        except OSError as error:
+            raise ShowError(f"{self.path}: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
+            line, byte = data.count(b"\n", 0, error.start) + 1, data[error.start]
+            raise ShowError(f"{self.path}:{line}: no UTF-8, byte {byte:#04x}: save it as UTF-8") from None
 
     def load(self, text: str) -> Show:
         """Return the show of a text, ready to play. Raise ShowError."""

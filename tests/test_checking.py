@@ -9,6 +9,7 @@ import pytest
 from staged import ROOT
 
 from engine.checking import Finding, check
+from engine.core.show import ShowError
 from engine.show_file import ShowFile
 
 SHOW = """\
@@ -119,6 +120,11 @@ def test_what_keeps_it_from_playing_is_an_error(tmp_path: Path, added: str, line
             "preset[0].levels.picture: picture moves not",
         ),
         ("[[cue]]\nnumber = 3", 17, "cue[2]: every other cue follows on by itself; here the show stays"),
+        (
+            '[[route]]\nfrom = "/audo/low"\nto = "hue"',
+            18,
+            "route[1].from: no device sends this; did you mean '/audio/low'?",
+        ),
         ("[safety]\nflashes_per_second = 9", 18, "safety.flashes_per_second: 9 can harm: more than three"),
     ],
 )
@@ -126,6 +132,20 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path, added: str, line: int, 
     (finding,) = findings(tmp_path, f"{SHOW}\n{added}\n")
     assert (finding.line, finding.error) == (line, False)
     assert finding.text.startswith(text)
+
+
+def test_a_contract_that_nothing_can_keep_is_named(tmp_path: Path) -> None:
+    (finding,) = findings(tmp_path, SHOW.replace('title = "x"', 'title = "x"\nsound_ms = 3'))
+    assert (finding.line, finding.error) == (2, False)
+    assert finding.text.startswith("sound_ms: 3 ms can't be kept: a note takes 5 ms to the synth")
+
+
+def test_what_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes('title = "x"\ntext = "Größe"\n'.encode("latin-1"))
+    with pytest.raises(ShowError, match=r"a\.toml:2: no UTF-8, byte 0xf6: save it as UTF-8"):
+        check(ShowFile(tmp_path / "a.toml"))
+    (tmp_path / "a.toml").write_text(SHOW, encoding="utf-8-sig")
+    assert check(ShowFile(tmp_path / "a.toml")) == [], "a byte order mark is no part of it"
 
 
 def test_what_needs_a_part_that_is_left_out_is_named(tmp_path: Path) -> None:

@@ -539,7 +539,10 @@ PRESET = "[[preset]]\nname = 'dim'\n"
     [
         ("fade_s = 2\nfade_bars = 1", "a.toml:2: cue[0]: fade_s and fade_bars: one of them is enough"),
         ("follow_s = 2\nautofollow_s = 1", "cue[0]: follow_s and autofollow_s: one of them is enough"),
-        ("fades = { psy = { s = 1 } }", "a.toml:4: cue[0].fades: no parameter 'psy'; did you mean 'psi'?"),
+        (
+            "fades = { psy = { s = 1 } }",
+            "a.toml:4: cue[0].fades.psy: no parameter 'psy'; did you mean 'psi'?",
+        ),
         ("fades = { walk.speed = { s = 1 } }", "cue[0].fades: walk.speed: a name with a dot is to be in"),
         ("levels = { walk.speed = 1 }", "cue[0].levels: walk.speed: a name with a dot is to be in quotes"),
         ("fades = { hue = { curv = 's' } }", "cue[0].fades.hue.curv: no such key; did you mean 'curve'?"),
@@ -547,17 +550,17 @@ PRESET = "[[preset]]\nname = 'dim'\n"
         ('snap = "bars"', "a.toml:4: cue[0].snap: input should be 'none', 'beat' or 'bar', found 'bars'"),
         ("[[cue]]\nnumber = 1.0001", "a.toml:5: cue[1].number: cue numbers are to ascend by 0.001 or more"),
         ('[precedence]\nhue = "highest"', "a.toml:5: precedence.hue: input should be 'LTP', 'HTP'"),
-        ('[precedence]\nhuge = "HTP"', "a.toml:4: precedence: no parameter 'huge'; did you mean 'hue'?"),
+        ('[precedence]\nhuge = "HTP"', "a.toml:5: precedence.huge: no parameter 'huge'; did you mean 'hue'?"),
         (
             '[precedence]\n"musician.mode" = "HTP"',
-            "precedence: musician.mode = 'HTP': of two choices none is",
+            "precedence.musician.mode: 'HTP': of two choices none is",
         ),
         ("[[preset]]\nname = ''", "a.toml:5: preset[0].name: '': a preset's name is one line of 1 to 60"),
         ("[morph]\ncorners = ['a', 'b', 'c']", "a.toml:5: morph.corners[3]: this key is missing"),
         (f"{PRESET}[morph]\ncorners = ['dim', 'dim', 'dim', 'din']", "morph.corners: no preset 'din'; did"),
         (
             '[[preset]]\nname = "x"\n[[preset]]\nname = "x"',
-            "to have names of their own, found twice: x",
+            "there is another preset 'x'",
         ),
     ],
 )

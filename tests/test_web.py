@@ -443,6 +443,20 @@ async def test_one_of_fifty_pages_floods_and_nobody_else_feels_it(monkeypatch: p
 
 
 @looped
+async def test_all_pages_share_what_may_be_asked_and_their_number_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "EVENTS", (0.01, 6.0))
+    monkeypatch.setattr(guard, "MAX_PAGES", 2)
+    async with serving() as (link, port), tab(port) as one, tab(port) as other:
+        assert await status(port, "GET /live", Upgrade="websocket", Connection="Upgrade") == 503
+        answers = [await page.ask(do="go") for _ in range(5) for page in (one, other)]
+        assert ["ok" in answer for answer in answers] == 6 * [True] + 4 * [False]
+        assert all("too much at once" in answer["error"] for answer in answers[6:])
+        assert came_in(link) == 6 * [Go()]
+
+
+@looped
 async def test_of_many_moves_the_last_arrives() -> None:
     async with serving() as (link, port), tab(port) as page:
         for number in range(100):

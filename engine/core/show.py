@@ -1,5 +1,6 @@
 """A show file: parsed, checked whole, and explained where it is wrong."""
 
+import json
 import re
 import tomllib
 from collections.abc import Container
@@ -27,7 +28,7 @@ class ShowError(ValueError):
 
 
 class _Misplaced(ValueError):
-    """What is wrong between two tables, at the place of one of them."""
+    """What is wrong at a place within the table, or the list of tables, that is checked."""
 
     def __init__(self, message: str, *place: str | int) -> None:
         super().__init__(message)
@@ -38,21 +39,21 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
-def _parameter_name(name: str) -> str:
+def _parameter_name(name: str, *place: str) -> str:
     if name not in INDEX:
         near = get_close_matches(name, INDEX, 1)
-        raise ValueError(f"no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise _Misplaced(f"no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""), *place)
     return name
 
 
 def _level(name: str, level: Any) -> Any:
     if not isinstance(level, str):
         return level
-    choices = PARAMETERS[INDEX[_parameter_name(name)]].choices
+    choices = PARAMETERS[INDEX[_parameter_name(name, name)]].choices
     if level not in choices:
         near = get_close_matches(level, choices, 1)
         right = f"did you mean {near[0]!r}?" if near else f"it is to be {', '.join(choices) or 'a number'}"
-        raise ValueError(f"{name} = {level!r}: {right}")
+        raise _Misplaced(f"{level!r}: {right}", name)
     return level_named(name, level)
 
 
@@ -74,10 +75,10 @@ def _in_quotes(table: dict[str, Any], keys: Container[str]) -> None:
 
 def _levels_fit(levels: dict[str, float]) -> dict[str, float]:
     for name, level in levels.items():
-        parameter = PARAMETERS[INDEX[_parameter_name(name)]]
+        parameter = PARAMETERS[INDEX[_parameter_name(name, name)]]
         if not parameter.minimum <= level <= parameter.maximum:
             span = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
-            raise ValueError(f"{name} = {level:g} is outside {span}")
+            raise _Misplaced(f"{level:g} is outside {span}", name)
     return levels
 
 
@@ -250,7 +251,7 @@ class Route(_Table):
     @field_validator("cues", mode="before")
     @classmethod
     def _one_or_many(cls, cues: Any) -> Any:
-        return (cues,) if isinstance(cues, str | int | float) else cues
+        return tuple(cues) if isinstance(cues, list | tuple) else (cues,)
 
     @field_validator("cues")
     @classmethod
@@ -438,7 +439,7 @@ class Cue(_Table):
     @classmethod
     def _fades_exist(cls, fades: dict[str, CueFade]) -> dict[str, CueFade]:
         for name in fades:
-            _parameter_name(name)
+            _parameter_name(name, name)
         return fades
 
     @model_validator(mode="after")
@@ -558,15 +559,16 @@ class Show(_Table):
     @classmethod
     def _precedence_exists(cls, precedence: dict[str, Any]) -> dict[str, Any]:
         for name, wins in precedence.items():
-            if name != "default" and PARAMETERS[INDEX[_parameter_name(name)]].choices and wins == "HTP":
-                raise ValueError(f"{name} = 'HTP': of two choices none is the higher; take 'LTP'")
+            if name != "default" and PARAMETERS[INDEX[_parameter_name(name, name)]].choices and wins == "HTP":
+                raise _Misplaced("'HTP': of two choices none is the higher; take 'LTP'", name)
         return precedence
 
     @model_validator(mode="after")
     def _presets_differ(self) -> Self:
         names = [preset.name for preset in self.preset]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"presets are to have names of their own, found twice: {', '.join(twice)}")
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise _Misplaced(f"there is another preset {name!r}", "preset", place, "name")
         return self
 
     @model_validator(mode="after")
@@ -690,13 +692,19 @@ def begins(show: Show, parameter: int) -> float:
 def parse(text: str, name: str) -> Show:
     """Return the show of a TOML text; `name` stands before each error. Raise ShowError."""
     try:
-        show = Show.model_validate(tomllib.loads(text))
+        data = json.dumps(tomllib.loads(text), default=str)  # a date is a text, and nothing takes one
+        show = Show.model_validate_json(data, strict=True)  # a switch is no number, nor is a text
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         place = f"{name}:{line[1]}" if line else f"{name}:{text.count(chr(10)) + 1}"
-        raise ShowError(f"{place}: this is no TOML: {error}") from None
+        quotes = ": a text is to be in quotes" if str(error).startswith("Invalid value") else ""
+        raise ShowError(f"{place}: this is no TOML: {error}{quotes}") from None
     except ValidationError as error:
-        lines = [_explain(text, name, item) for item in error.errors()]
+        said: dict[str, list[str]] = {}  # by place: what may be of two kinds is wrong for each
+        for item in error.errors():
+            place, message = _explain(text, item)
+            said.setdefault(place, []).append(message)
+        lines = (f"{name}:{place}: {'; or '.join(messages)}" for place, messages in said.items())
         raise ShowError("\n".join(lines)) from None
     if (length := len(as_json(show))) > MAX_JSON:
         raise ShowError(f"{name}: {length:,} characters as JSON, more than a recording takes: {MAX_JSON:,}")
@@ -727,6 +735,10 @@ def from_json(text: str) -> Show:
 
 
 _WANTED = {  # in the words of TOML
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": 'a text: "..."',
+    "bool_type": "true or false",
     "tuple_type": "a list: [ ... ], or [[ ... ]] above each table of a list",
     "model_type": "a table: [ ... ] above its keys",
     "model_attributes_type": "a table: [ ... ] above its keys",
@@ -734,23 +746,27 @@ _WANTED = {  # in the words of TOML
 }
 
 
-def _explain(text: str, name: str, error: Any) -> str:
+def _explain(text: str, error: Any) -> tuple[str, str]:
+    """Return the line and key of an error, and what is wrong there."""
     path = [part for part in error["loc"] if not _is_branch(part)]
     if isinstance(cause := error.get("ctx", {}).get("error"), _Misplaced):
         path = [*path, *cause.place]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    found = str(error["input"]).lower() if isinstance(error["input"], bool) else repr(error["input"])
     if error["type"] == "extra_forbidden":
         near = get_close_matches(str(path[-1]), _keys_beside(path), 1)
         message = "no such key" + (f"; did you mean {near[0]!r}?" if near else "")
     elif error["type"] == "missing":
         message = "this key is missing"
     elif error["type"] in _WANTED:
-        message = f"this is to be {_WANTED[error['type']]}, found {error['input']!r}"
+        message = f"this is to be {_WANTED[error['type']]}, found {found}"
+    elif error["type"] == "too_long":
+        message = f"this is to have {error['ctx']['max_length']} at most, found {found}"
     elif error["type"] != "value_error":
-        message = f"{message}, found {error['input']!r}"
-    return f"{name}:{line_of(text, path)}: {key or 'show'}: {message}"
+        message = f"{message}, found {found}"
+    return f"{line_of(text, path)}: {key or 'show'}", message
 
 
 def _is_branch(part: Any) -> bool:
@@ -802,6 +818,6 @@ def line_of(text: str, path: list[Any]) -> int:
         depth = 0
         while depth < min(len(here), len(path)) and here[depth] == path[depth]:
             depth += 1
-        if depth == len(here) and depth > best_depth:
+        if depth in (len(here), len(path)) and depth > best_depth:
             best, best_depth = number, depth
     return best

@@ -32,7 +32,7 @@ _SETTLE_BLOCKS: Final = 16  # the first callbacks come in a rush; the median of 
 # An event's way from its driver through the main process to here: by then nearly all have come (with 2 ms,
 # 54 of 399 notes came late for JACK's blocks of 128 in a minute). What the contract leaves beyond it is the
 # lead of the synth over the device.
-_WAY_MS: Final = 5.0
+WAY_MS: Final = 5.0
 _DEEPEST_MS: Final = 50.0  # of that lead: a machine that stalls for longer is not fit for a stage
 _FALL: Final = 0.1  # of the meters' peaks, a second: 20 dB
 _SWITCH_S: Final = 1e-4  # the longest that a slow thread may keep the interpreter from the callback
@@ -75,7 +75,7 @@ def lead_frames(contract_ms: float, rate: int, block: int, latency_frames: int) 
     `latency_frames` of the contract are the device's own.
     """
     per_ms = rate / 1000.0
-    left = int((contract_ms - _WAY_MS) * per_ms) - latency_frames - block
+    left = int((contract_ms - WAY_MS) * per_ms) - latency_frames - block
     return max(min(left, round(_DEEPEST_MS * per_ms)) // block, 1) * block
 
 

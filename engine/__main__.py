@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -335,12 +336,16 @@ def _read(file: str) -> "Recording":
 def new(arguments: argparse.Namespace) -> int:
     """Write a show of your own to begin with."""
     path = Path(arguments.name)
+    if not path.name or not path.name.isprintable():
+        raise Failure(f"{arguments.name!r} is no name of a file; one would be: chladni new mine")
     path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
+    shown = shlex.quote(str(path))
     template = (Path(__file__).parent / "new_show.toml").read_text(encoding="utf-8")
     title = path.stem.replace("_", " ").strip().capitalize() or "Mine"
     seed = int.from_bytes(os.urandom(2))
-    for key, value in (("title", json.dumps(title, ensure_ascii=False)), ("file", path), ("seed", seed)):
-        template = template.replace(f"{{{key}}}", str(value))
+    values = {"title": json.dumps(title, ensure_ascii=False), "file": shown, "seed": f"{seed:<6}"}
+    for key, value in values.items():
+        template = template.replace(f"{{{key}}}", value)
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(template)
@@ -348,7 +353,7 @@ def new(arguments: argparse.Namespace) -> int:
         raise Failure(f"{path} is there already; another name would be right") from None
     except OSError as error:
         raise Failure(f"{path}: {error.strerror or error}") from None
-    print(f"wrote {path}; chladni play {path} plays it")
+    print(f"wrote {path}; chladni play {shown} plays it")
     return 0
 
 

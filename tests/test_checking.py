@@ -204,8 +204,11 @@ def test_a_new_show_plays_and_writes_over_nothing(tmp_path: Path) -> None:
     result = chladni(tmp_path, "new", 'my "own"')
     assert result.returncode == 0, result.stderr
     path = tmp_path / 'my "own".toml'
+    assert result.stdout == f"wrote {path.name}; chladni play '{path.name}' plays it\n"
     assert check(ShowFile(path)) == []
     assert ShowFile(path).load(path.read_text()).title == 'My "own"'
+    nobody = chladni(tmp_path, "new", ".").stderr
+    assert nobody == "'.' is no name of a file; one would be: chladni new mine\n"
     again = chladni(tmp_path, "new", 'my "own".toml')
     assert (again.returncode, again.stderr) == (
         1,

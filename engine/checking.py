@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from engine import library
 from engine.core.contract import shortest_sound_ms
+from engine.core.events import Go, GoTo
 from engine.core.parameters import INSTRUMENTS
 from engine.core.show import Route, Show, ShowError, line_of, parse
 from engine.io import controller_maps, performer, pictures
@@ -252,11 +253,25 @@ def _cues(show: Show, folder: Path) -> Found:
     if sum(going) >= 2 and going.count(False) == 1:
         number = going.index(False)
         yield ("cue", number), "every other cue follows on by itself; here the show stays until somebody's GO"
+    if going and all(going) and show.opening is None and not _is_begun(show, folder):
+        first = show.cue[0].number
+        yield ("cue", 0), f"they follow on by themselves, but nobody begins them: opening = {first:g} would"
     for number, cue in enumerate(show.cue):
         if cue.text is not None and show.text is None:
             yield ("cue", number, "text"), "nobody writes it: the show has no text model"
         if _goes_on(cue) == 0.0 and going[number] and len(show.cue) > 1:
             yield ("cue", number), "it follows on at once and is never seen"
+
+
+def _is_begun(show: Show, folder: Path) -> bool:
+    """Tell whether the recorded performer gives a GO."""
+    if show.performer is None:
+        return False
+    try:
+        played = performer.load(folder / show.performer.file).events
+    except ValueError:
+        return True  # what is wrong with it is said elsewhere
+    return any(isinstance(body, (Go, GoTo)) for _, body in played)
 
 
 def _goes_on(cue: Any) -> bool:

@@ -20,7 +20,7 @@ from engine.clock import Clock, WallClock, monotonic_us
 from engine.core import cast, presets
 from engine.core.advance import attracting, close, idle, next_due, open_tick, receive
 from engine.core.contract import heard_at, seen_at, shortest_sound_ms
-from engine.core.events import Enter, Event, Line, NoteOn, Refuse, Revise, Store
+from engine.core.events import Enter, Event, GoTo, Line, NoteOn, Refuse, Revise, Store
 from engine.core.jobs import SoundEvent, SoundKind
 from engine.core.latent import frame_job
 from engine.core.music import sound_levels
@@ -318,6 +318,8 @@ class Session:
             if self.recorder:
                 self.recorder.start()
             self.clock.start()
+            if self.show.opening is not None and not self.stage.replay:
+                self.inbox.put(0, STAGE, GoTo(self.show.opening))
             times = psutil.Process().cpu_times()
             self.curtain_cpu_s = {worker.name: worker.usage().cpu_s for worker in self.workers}
             self.curtain_cpu_s["main"] = times.user + times.system

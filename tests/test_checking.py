@@ -15,7 +15,7 @@ from engine.show_file import ShowFile
 SHOW = """\
 title = "x"
 text = "songs"
-
+opening = 1
 [[route]]
 from = "/midi/*/cc/1"
 to = "psi"
@@ -134,6 +134,12 @@ def test_what_has_no_effect_is_a_warning(tmp_path: Path, added: str, line: int, 
     assert finding.text.startswith(text)
 
 
+def test_a_list_that_nobody_begins_is_named(tmp_path: Path) -> None:
+    (finding,) = findings(tmp_path, SHOW.replace("opening = 1", ""))
+    assert (finding.line, finding.error) == (8, False)
+    assert finding.text.endswith("nobody begins them: opening = 1 would")
+
+
 def test_a_contract_that_nothing_can_keep_is_named(tmp_path: Path) -> None:
     (finding,) = findings(tmp_path, SHOW.replace('title = "x"', 'title = "x"\nsound_ms = 3'))
     assert (finding.line, finding.error) == (2, False)
@@ -149,7 +155,8 @@ def test_what_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_what_needs_a_part_that_is_left_out_is_named(tmp_path: Path) -> None:
-    without = SHOW.replace('text = "songs"', 'musician = "none"\n[osc]\nlisten = "none"') + 'text = "love"\n'
+    bare = 'opening = 1\nmusician = "none"\n[osc]\nlisten = "none"'
+    without = SHOW.replace('text = "songs"\nopening = 1', bare) + 'text = "love"\n'
     routes = "".join(
         f'[[route]]\nfrom = "{source}"\nto = "{to}"\n'
         for source, to in (("/musician/gate", "hue"), ("/osc/1", "bloom"), ("/bar", "musician.swing"))

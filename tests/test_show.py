@@ -64,6 +64,7 @@ def test_a_show_survives_the_recording() -> None:
             "pssi = 0.5",
             "a.toml:16: cue[0].levels.pssi: no parameter 'pssi'; did you mean 'psi'?",
         ),
+        ("fps = 60", "fps = 60\nopening = 3", "a.toml:4: opening: no cue 3; there are 1"),
         ("fps = 60", 'fps = "60"', "a.toml:3: fps: this is to be a whole number, found '60'"),
         ("bpm = 120", "bpm = true", "a.toml:6: tempo.bpm: this is to be a number, found true"),
         ("[tempo]", "[[rout]]\nto = 1\n[tempo]", "a.toml:5: rout: no such key; did you mean 'route'?"),

@@ -31,7 +31,7 @@ PLAYED: dict[str, list[tuple[str, ev.Body]]] = {
         ("keys", ev.Go()), ("keys", ev.GoTo(4.0)),
         *(("midi:piano", ev.NoteOn(1, note, 0.7)) for note in (60, 64, 67)), ("midi:piano", ev.Release()),
     ],
-    "silent_disco": [("keys", ev.Go())],  # and a loop at its sound input
+    "silent_disco": [],  # a loop at its sound input, and it opens by itself
 }  # fmt: skip
 MOVED = {  # a parameter that leaves the level at which it begins
     "first_light": "bloom", "vj_set": "morph.x", "sensor_room": "kaleidoscope", "duet": "musician.mode",

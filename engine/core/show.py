@@ -487,6 +487,7 @@ class Show(_Table):
     tight: Literal["play", "sync"] = Field(
         "play", description="play: sound as soon as it may; sync: with the frame that answers the same input"
     )
+    opening: float | None = Field(None, description="number of the cue that begins by itself at the curtain")
     generator: str = "impressionism"
     swap_s: float = Field(1.0, ge=0, le=60, description="crossfade of a swap of generators that no cue makes")
     musician: str | None = "piano"
@@ -536,13 +537,15 @@ class Show(_Table):
         return self
 
     @model_validator(mode="after")
-    def _routes_know_their_cues(self) -> Self:
+    def _cues_that_are_named_are_there(self) -> Self:
         numbers = [cue.number for cue in self.cue]
+        there = ", ".join(f"{number:g}" for number in numbers) or "none"
+        if self.opening is not None and self.opening not in numbers:
+            raise _Misplaced(f"no cue {self.opening:g}; there are {there}", "opening")
         for place, route in enumerate(self.route):
             for first, last in route.spans:
                 if not any(first <= number <= last for number in numbers):
                     found = f"{first:g}" if first == last else f"{first:g}-{last:g}"
-                    there = ", ".join(f"{number:g}" for number in numbers) or "none"
                     raise _Misplaced(f"no cue {found}; there are {there}", "route", place, "cues")
         return self
 

@@ -10,12 +10,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 import psutil
 import torch
 from numpy.typing import NDArray
@@ -24,8 +22,9 @@ from tqdm import tqdm
 
 from models import alphabet, checkpoint, conditions, manifest, ngrams, works
 from models.alphabet import Note
-from models.lstm import Musician, Shape, State
+from models.lstm import Musician, Shape
 from models.material import Line, Material
+from models.recurrence import Recurrence
 from models.sampling import draw
 from models.train_lstm import add_material, held_out_bits, take_material
 
@@ -151,43 +150,21 @@ def _steps(notes: list[Note]) -> NDArray[np.int64]:
     return np.diff(pitches) + 128
 
 
-def runner(folder: Path) -> tuple[Callable[[int, State | tuple[Any, ...]], tuple[Any, ...]], manifest.Step]:
-    """Return one step of an exported model, nothing asked for: event and state to logits and state."""
+def exported(folder: Path) -> Recurrence:
+    """Return an exported model, ready to play; ValueError where the folder holds none."""
     model = manifest.load(folder)
     if not isinstance(model, manifest.Musician | manifest.Text):
         raise ValueError(f"{folder}: of kind {model.kind}; a musician or a text would be right")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        model.path(model.step.file).read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
-    outputs = [model.step.output, *model.step.state.values()]
-    always = {"event": np.zeros(1, np.int64)}
-    if "condition" in model.step.inputs:
-        always["condition"] = np.zeros(model.step.inputs["condition"], np.float32)
-
-    def step(event: int, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        always["event"][0] = event
-        logits, *after = session.run(outputs, always | dict(zip(model.step.state, state, strict=True)))
-        return logits[0], tuple(after)
-
-    return step, model.step
-
-
-def silence(step: manifest.Step) -> tuple[Any, ...]:
-    """Return the state of an exported model before the first event."""
-    return tuple(np.zeros(step.inputs[name], np.float32) for name in step.state)
+    return Recurrence(model)
 
 
 def played_bits(folder: Path, lines: list[Line]) -> dict[str, float]:
     """Return the bits per event of the first held-out events under the exported step, nothing asked for."""
-    step, shape = runner(folder)
-    nats, count = 0.0, 0
+    model, nats, count = exported(folder), 0.0, 0
     for line in lines:
-        state = silence(shape)
+        state = model.silence
         for event, following in zip(line.classes[:-1], line.classes[1:], strict=True):
-            logits, state = step(int(event), state)
+            logits, state = model.step(int(event), state)
             top = float(logits.max())
             nats += top + math.log(float(np.exp(logits - top).sum())) - float(logits[following])
             count += 1
@@ -198,8 +175,8 @@ def played_bits(folder: Path, lines: list[Line]) -> dict[str, float]:
 
 def endurance(folder: Path, steps: int) -> dict[str, float]:
     """Return what a step with its sampling costs over so many, and how much the process has grown."""
-    step, shape = runner(folder)
-    rng, state, event = np.random.default_rng(1), silence(shape), 0
+    model, rng, event = exported(folder), np.random.default_rng(1), 0
+    state = model.silence
     spent = np.full(steps, -1)  # touched, so that it does not count as growth
     process = psutil.Process()
     before = 0
@@ -207,7 +184,7 @@ def endurance(folder: Path, steps: int) -> dict[str, float]:
         if number == 0:
             before = process.memory_info().rss
         began = time.perf_counter_ns()
-        logits, state = step(event, state)
+        logits, state = model.step(event, state)
         event = draw(logits, TEMPERATURE, TOP_P, rng.random())
         spent[max(number, 0)] = time.perf_counter_ns() - began
     grown = process.memory_info().rss - before

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models import alphabet, conditions, manifest, sampling
@@ -274,14 +274,23 @@ def test_an_unknown_event_is_refused() -> None:
         alphabet.decode([388])
 
 
-@given(st.lists(st.floats(-20, 20), min_size=2, max_size=40), st.floats(0, 1, exclude_max=True))
-@settings(max_examples=200)
-def test_draws_follow_the_distribution(values: list[float], uniform: float) -> None:
+@given(st.lists(st.floats(-8, 8), min_size=2, max_size=20), st.floats(0.05, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_draws_follow_the_distribution_within_the_nucleus(values: list[float], top_p: float) -> None:
     logits = np.array(values, np.float32)
-    drawn = sampling.draw(logits, 1.0, 0.9, uniform)
-    weights = np.exp(logits - logits.max())
-    likelier = weights[weights > weights[drawn]].sum() / weights.sum()
-    assert likelier <= 0.9 + 1e-5  # within the nucleus
+    weights = sampling.likelihoods(logits).astype(np.float64)
+    likelier = np.array([weights[weights > weight].sum() for weight in weights])
+    assume(np.abs(likelier / weights.sum() - top_p).min() > 1e-5)  # neither in it nor out of it
+    nucleus = np.where(likelier < top_p * weights.sum(), weights, 0.0)
+    drawn = [sampling.draw(logits, 1.0, top_p, (n + 0.5) / 2000) for n in range(2000)]
+    assert nucleus[drawn].min() > 0.0
+    shares = np.bincount(drawn, minlength=len(values)) / 2000
+    assert np.abs(shares - nucleus / nucleus.sum()).max() < 0.03
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=40), st.floats(0, 1, exclude_max=True))
+def test_a_cold_draw_is_the_likeliest(values: list[float], uniform: float) -> None:
+    logits = np.array(values, np.float32)
     assert logits[sampling.draw(logits, 1.0, 1e-6, uniform)] >= logits.max() - 1e-3
     assert logits[sampling.draw(logits, 0.0, 1.0, uniform)] >= logits.max() - 0.05
 

@@ -10,11 +10,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, isfinite
 from multiprocessing import parent_process
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,14 @@ from engine.workers.links import (
     unpack_heard,
 )
 from models import alphabet, conditions, manifest
-from models.sampling import draw
+from models.recurrence import Recurrence
+from models.sampling import draw, likelihoods, pick
 
 NOTES_PER_S: Final = 64  # more than two hands play
 STEPS_PER_S: Final = 300  # with the next line, what a phrase may cost: at most 60 ms at 120 us a step
 STEPS: Final = 512
+TAIL_STEPS: Final = 16  # in which the keys that a phrase leaves down go up: one phrase in seven takes more
+MOST_LIFT: Final = 1e6  # of what is left of a kind of event
 POLYPHONY: Final = 16
 HEARD_GAP_SAMPLES: Final = 2 * SAMPLE_RATE  # a longer silence of the performer counts as this
 ENTRY_SAMPLES: Final = SAMPLE_RATE // 2  # the breath before it comes in, as it knows it
@@ -49,6 +52,7 @@ STROKE_SAMPLES: Final = SAMPLE_RATE // 10  # length of the notes of a musician t
 DENSITY_SAMPLES: Final = 2 * SAMPLE_RATE  # a wished density is kept over so long
 REMEMBERED: Final = 512  # moments that may still be gone back to
 SOONEST_SAMPLES: Final = SAMPLE_RATE // 10  # between two notes of the performer, as far as answers expect
+FADING: Final = 0.9  # of how far ahead a phrase has begun, from phrase to phrase
 HEARTBEAT_S: Final = 0.05
 
 _NOTE_ON = slice(alphabet.NOTE_ON, alphabet.NOTE_OFF)  # classes of the alphabet
@@ -56,6 +60,7 @@ _NOTE_OFF = slice(alphabet.NOTE_OFF, alphabet.TIME_SHIFT)
 _SHIFT = slice(alphabet.TIME_SHIFT, alphabet.VELOCITY)
 _VELOCITY = slice(alphabet.VELOCITY, alphabet.EVENTS)
 _KINDS = np.array([each.start for each in (_NOTE_ON, _NOTE_OFF, _SHIFT, _VELOCITY)])
+_SHIFTS = 2  # place of the time shifts among the kinds
 _KIND_OF = np.searchsorted(_KINDS, np.arange(alphabet.EVENTS), side="right") - 1  # (388,)
 _DRUM_CHANNEL = 10
 
@@ -91,16 +96,15 @@ class MusicianConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """All that the network knows of the music so far, up to the show sample `at`.
 
-    `logits` (388,) tell what may come next; `state` is that of the network, by input, as ONNX Runtime holds
-    it. No step writes into an earlier memory, so keeping one costs nothing.
+    `logits` (388,) tell what may come next; `state` (floats,) is that of the network. No step writes into an
+    earlier memory, so keeping one costs nothing.
     """
 
     logits: Array
-    state: dict[str, Any]
+    state: Array
     at: float = 0.0
     quiet_from: float = 0.0  # when a key last went down or up
     velocity: int = 0  # the last velocity event
@@ -110,29 +114,16 @@ class Network:
     """The network, one event a step. Raise OSError or ValueError where the folder holds no musician."""
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime as ort  # here, since the main process imports this module, and not that one
-
         model = manifest.load(folder)
         if not isinstance(model, manifest.Musician):
             raise ValueError(f"{folder} holds a {model.kind}; a musician would be right")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = model.path(model.step.file).read_bytes()  # bytes cannot name a second file
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        held = ort.OrtValue.ortvalue_from_numpy  # shares the array's memory: 12 of a step's 76 us less
-        inputs = model.step.inputs
-        self._silence = {name: held(np.zeros(inputs[name], np.float32)) for name in model.step.state}
-        self._outputs = [model.step.output, *model.step.state.values()]
-        self._event, self._condition = np.zeros(1, np.int64), conditions.columns(model.conditions)
-        self._always = {"event": held(self._event)}
-        if model.conditions.width:
-            self._always["condition"] = held(self._condition)
+        self.model = model
+        self._recurrence = Recurrence(model)
+        self._condition = self._recurrence.condition
         self._phases = slice(0)  # of the columns that follow the beat
         if model.conditions.bar_beats:
             begin = len(model.conditions.densities) + 12 * model.conditions.pitch_classes
             self._phases = slice(begin, begin + 4)
-        self.model = model
         self._asked: Ask | None = None
         self.shift_samples = SAMPLE_RATE * model.time_shift_ms / 1000.0
         self.steps = self.errors = 0
@@ -152,34 +143,32 @@ class Network:
 
     def fresh(self) -> Memory:
         """Return the memory of a second of silence before a note of middling velocity."""
-        nothing = Memory(np.zeros(alphabet.EVENTS, np.float32), self._silence)
+        nothing = Memory(np.zeros(alphabet.EVENTS, np.float32), self._recurrence.silence)
         silence = self._run(nothing, _SHIFT.stop - 1)
         memory = self._run(silence, alphabet.velocity_event(64))
-        return replace(memory, logits=np.nan_to_num(memory.logits), at=0.0)
+        return memory._replace(logits=np.nan_to_num(memory.logits), at=0.0)
 
     def step(self, memory: Memory, event: int) -> Memory:
         """Return the memory after one more event; where that is no number, count it and begin anew."""
         after = self._run(memory, event)
-        if not np.isfinite(after.logits).all():
+        if not isfinite(after.logits[after.logits.argmax()]):  # what is no number counts as the greatest
             self.errors += 1
-            return replace(self.fresh(), at=after.at, quiet_from=after.quiet_from)
+            return self.fresh()._replace(at=after.at, quiet_from=after.quiet_from)
         return after
 
     def _run(self, memory: Memory, event: int) -> Memory:
         self.steps += 1
-        self._event[0] = event
-        at, quiet_from, velocity = memory.at + self.shifts(event), memory.quiet_from, memory.velocity
+        _, state, at, quiet_from, velocity = memory
+        at += self.shifts(event)
         if self._asked is not None and self._phases.stop:
             since = at - self._asked.start_tick * TICK_SAMPLES
             beat = self._asked.beat + since * self._asked.bpm / (60.0 * SAMPLE_RATE)
             self._condition[0, self._phases] = conditions.phases(self.model.conditions.bar_beats, beat)
-        logits, *after = self._session.run_with_ort_values(self._outputs, self._always | memory.state)
         if event < _NOTE_OFF.stop:
             quiet_from = at
         elif event >= _VELOCITY.start:
             velocity = event
-        state = dict(zip(self._silence, after, strict=True))
-        return Memory(logits.numpy()[0], state, at, quiet_from, velocity)
+        return Memory(*self._recurrence.step(event, state), at, quiet_from, velocity)
 
     def shifts(self, event: int) -> float:
         """Return by how many samples an event moves the time on: not at all unless it is a time shift."""
@@ -199,7 +188,7 @@ class Network:
 
     def hear(self, memory: Memory, sample: float, event: int, velocity: int) -> Memory:
         """Return the memory after a key went down or up (`event`), with the class of its velocity."""
-        memory = replace(memory, at=max(memory.at, sample - HEARD_GAP_SAMPLES))
+        memory = memory._replace(at=max(memory.at, sample - HEARD_GAP_SAMPLES))
         memory = self.pause(memory, sample)
         if event < _NOTE_ON.stop and velocity != memory.velocity:
             memory = self.step(memory, velocity)
@@ -228,10 +217,11 @@ class Moment:
 # it has learnt: a key that is down cannot go down again, one that is up cannot go up, a velocity is not
 # followed by another, hands have so many fingers, no key stays down for ever, and a rest ends. Only notes
 # within the register and the scale that are asked for can go down. No note begins after the phrase's last
-# sample, but one that is down there rings on: from then on keys may only go up, until all have. Each note's
-# length is thus known with the note. Those that ring on into a phrase end in it when they were promised to,
-# and the network is told so: a shift of the time is cut short where a key has to go up. Where it goes
-# on from before the phrase, a shift that leads into it comes first: nothing has happened until then.
+# sample, but one that is down there rings on: from then on keys may only go up, until all have or have had
+# time enough. Each note's length is thus known with the note. Those that ring on into a phrase end in it when
+# they were promised to, and the network is told so: a shift of the time is cut short where a key has to go
+# up. Where it goes on from before the phrase, a shift that leads into it comes first: nothing has happened
+# until then.
 def compose(
     network: Network,
     memory: Memory,
@@ -247,74 +237,84 @@ def compose(
     end.
     """
     start, end = ask.start_tick * TICK_SAMPLES, ask.end_tick * TICK_SAMPLES
-    may, seconds = playable(network.model, ask), (end - start) / SAMPLE_RATE
+    seconds, note_offs = (end - start) / SAMPLE_RATE, network.model.note_offs
     most_notes, most_steps = int(NOTES_PER_S * seconds) + 1, min(STEPS, int(STEPS_PER_S * seconds) + 16)
-    allowed, strokes = may.copy(), list(struck)
     most_strokes = max(1, round(ask.density * DENSITY_SAMPLES / SAMPLE_RATE)) if ask.density else most_notes
-    allowed[_NOTE_OFF] = False
+    may, kinds = playable(network.model, ask), (True,) * 4
+    allowed, strokes = may.copy(), list(struck)
+    allowed[_NOTE_OFF] = allowed[list(ringing)] = 0.0
     down: dict[int, tuple[float, int]] = {}  # note: the sample that it began at, its velocity event
     until = dict(ringing)  # note: the sample by which it goes up, of all that are down
     notes: list[PhraseNote] = []
     moments: list[Moment] = []
-    errors, loud = network.errors, False  # its last event was a velocity
+    errors, tail, loud = network.errors, 0, False  # its last event was a velocity
 
     def let_go(note: int, at: float, known: Memory | None) -> None:
         moments.append(Moment(at, _NOTE_OFF.start + note, memory.velocity, True, known))
         del until[note]
+        allowed[note], allowed[_NOTE_OFF.start + note] = may[note], 0.0
         if note in down:
             notes.append(_note(note, *down.pop(note), at))
 
+    def strokes_end() -> None:
+        """Note what it struck, where it does not say when that ends."""
+        for note, stroke in down.items():
+            notes.append(_note(note, *stroke, stroke[0] + STROKE_SAMPLES))
+            allowed[note] = may[note]
+        down.clear()
+        until.clear()
+
     for _ in range(most_steps):
         due = min(until.values(), default=np.inf)
-        rest_ends = max(memory.at, start) - memory.quiet_from >= REST_SAMPLES and not until
         if due <= memory.at:
             note = next(note for note, at in until.items() if at == due)
             memory = network.step(memory, _NOTE_OFF.start + note)
             let_go(note, due, memory)
-            allowed[_NOTE_OFF.start + note] = loud = False
+            loud = False
             continue
         may_come = allowed
+        rest_ends = max(memory.at, start) - memory.quiet_from >= REST_SAMPLES and not until
         if memory.at < start:
             soonest = min(network.shift_to(memory, start), _SHIFT.stop - 1)
             may_come = np.zeros_like(allowed)
-            may_come[soonest : soonest + 1 if rest_ends else _SHIFT.stop] = True
+            may_come[soonest : soonest + 1 if rest_ends else _SHIFT.stop] = 1.0
         elif memory.at < end:
             recent = len(strokes) - bisect_left(strokes, memory.at - DENSITY_SAMPLES)
-            room = len(until) < POLYPHONY and len(strokes) - len(struck) < most_notes
-            allowed[_NOTE_ON] = may[_NOTE_ON] if room and recent < most_strokes else False
-            allowed[list(until)] = False
-            allowed[_VELOCITY] = allowed[_NOTE_ON].any() and not loud
-            allowed[_SHIFT] = not (rest_ends and allowed[_NOTE_ON].any())
-        event = draw(within(memory.logits, may_come), ask.temperature, ask.top_p, rng.random())
+            room = (
+                len(until) < POLYPHONY and len(strokes) - len(struck) < most_notes and recent < most_strokes
+            )
+            may_strike = room and bool(allowed[_NOTE_ON].any())
+            kinds = may_strike, True, not (rest_ends and may_strike), may_strike and not loud
+        weights = within(likelihoods(memory.logits), may_come, kinds)
+        if ask.temperature != 1.0:
+            weights = (weights / weights.max()) ** (1.0 / max(ask.temperature, 1e-3))
+        event = pick(weights, ask.top_p, rng.random())
         if memory.at + network.shifts(event) >= end and not down:
             break
         if event >= _SHIFT.start and memory.at + network.shifts(event) > due:
             event = network.shift_to(memory, due)
         memory = network.step(memory, event)
         if network.errors > errors:
-            return [], [Moment(end, -1, 0, True, replace(memory, at=end))]  # what it knew is gone: a rest
+            return [], [Moment(end, -1, 0, True, memory._replace(at=end))]  # what it knew is gone: a rest
         loud = event >= _VELOCITY.start
         if event < _NOTE_ON.stop:
             moments.append(Moment(memory.at, event, memory.velocity, True, memory))
             down[event] = memory.at, memory.velocity
             until[event] = memory.at + LONGEST_SAMPLES
             strokes.append(memory.at)
-            allowed[_NOTE_OFF.start + event] = network.model.note_offs
+            allowed[event], allowed[_NOTE_OFF.start + event] = 0.0, note_offs
         elif event < _NOTE_OFF.stop:
             let_go(event - _NOTE_OFF.start, memory.at, memory)
-            allowed[event] = False
-        elif event < _SHIFT.stop and not network.model.note_offs:
-            notes += (_note(note, *stroke, stroke[0] + STROKE_SAMPLES) for note, stroke in down.items())
-            down.clear()
-            until.clear()
+        elif event < _SHIFT.stop and not note_offs:
+            strokes_end()
         if memory.at >= end:
-            allowed[_NOTE_ON] = allowed[_VELOCITY] = False
-            if not down:
+            kinds = False, True, True, False  # from here on keys only go up
+            tail += 1
+            if not down or tail > TAIL_STEPS:
                 break
     last = max(memory.at, end)
-    if not network.model.note_offs:
-        notes += (_note(note, *stroke, stroke[0] + STROKE_SAMPLES) for note, stroke in down.items())
-        until.clear()
+    if not note_offs:
+        strokes_end()
     for note, at in sorted(until.items(), key=lambda each: each[1]):
         let_go(note, at if note not in down else min(at, last), None)
     moments.sort(key=lambda moment: moment.at)
@@ -326,19 +326,27 @@ def compose(
 # kind of event therefore keeps the share that the network gives it, as long as any event of it is allowed;
 # where none is, since all keys that are down go up in their time, say, it waits instead. Without this the
 # share of what is forbidden falls to the other kinds, and it played twice the notes of those it learnt from.
-def within(logits: Array, allowed: NDArray[np.bool_]) -> Array:
-    """Return logits (388,) of the allowed events, the likelihood of each kind of event as it was."""
-    weights = np.exp(logits - logits[logits.argmax()])
-    wanted, left = np.add.reduceat(weights, _KINDS), np.add.reduceat(weights * allowed, _KINDS)
-    wanted[_KIND_OF[_SHIFT.start]] += wanted[left == 0.0].sum()
-    lift = np.log(np.maximum(wanted, 1e-9) / np.maximum(left, 1e-6 * wanted + 1e-9))  # a millionfold at most
-    return np.where(allowed, logits + lift[_KIND_OF], -np.inf)
+def within(weights: Array, allowed: Array, kinds: tuple[bool, ...]) -> Array:
+    """Return weights (388,) of the events that are `allowed` (388,), each 1 or 0, and of a kind that is (4,).
+
+    The likelihood of each kind of event stays as it was.
+    """
+    left = weights * allowed
+    shares = np.add.reduceat(weights, _KINDS).tolist()
+    kept = [
+        sum_ if may else 0.0 for sum_, may in zip(np.add.reduceat(left, _KINDS).tolist(), kinds, strict=True)
+    ]
+    shares[_SHIFTS] += sum([share for share, sum_ in zip(shares, kept, strict=True) if not sum_])
+    lifts = [min(share / sum_, MOST_LIFT) if sum_ else 0.0 for share, sum_ in zip(shares, kept, strict=True)]
+    if not any(lifts):  # none of them is to be thought of: one is as good as another
+        left, lifts = allowed, [float(may) for may in kinds]
+    return left * np.array(lifts, np.float32)[_KIND_OF]
 
 
-def playable(model: manifest.Musician, ask: Ask) -> NDArray[np.bool_]:
-    """Return which classes may be drawn, (388,): of the notes those that it knows and that are asked for."""
-    may = np.ones(alphabet.EVENTS, np.bool_)
-    may[_NOTE_ON] = False
+def playable(model: manifest.Musician, ask: Ask) -> Array:
+    """Return which classes may be drawn, (388,), each 1 or 0: of notes those it knows and is asked for."""
+    may = np.ones(alphabet.EVENTS, np.float32)
+    may[_NOTE_ON] = 0.0
     drums = model.channel == _DRUM_CHANNEL
     for note in model.notes:
         may[note] = drums or (ask.low <= note <= ask.high and ask.scale >> note % 12 & 1)
@@ -392,15 +400,15 @@ class Musician:
     def answer(self, ask: Ask) -> list[PhraseNote]:
         """Return the phrase that is asked for, the same for the same past, seed and request."""
         start = ask.start_tick * TICK_SAMPLES
-        self._reach = min(max(start - self._heard_at, 0.0), HEARD_GAP_SAMPLES)
+        self._reach = min(max(start - self._heard_at, FADING * self._reach), HEARD_GAP_SAMPLES)
         ringing = self._take_back(start)
         self._network.wish(ask)
         struck = [moment.at for moment in self._moments if moment.own and moment.strikes]
         goes_on = bool(struck) and struck[-1] >= start - HEARD_GAP_SAMPLES
         before, longest = self._memory(start), HEARD_GAP_SAMPLES if goes_on else ENTRY_SAMPLES
-        memory = replace(before, at=float(min(max(before.at, start - longest), start)))
+        memory = before._replace(at=float(min(max(before.at, start - longest), start)))
         if not goes_on:
-            memory = replace(self._network.pause(memory, start), at=float(start))
+            memory = self._network.pause(memory, start)._replace(at=float(start))
         notes, moments = compose(self._network, memory, ask, self._chance(ask), struck, ringing)
         self._moments += moments
         self._forget()
@@ -425,12 +433,13 @@ class Musician:
         network, steps = self._network, list[int]()
         note = min(max(note, FARTHEST), 127)
         may = playable(network.model, replace(ask, low=note - FARTHEST, high=note - CLOSEST))
-        may[_NOTE_ON.stop :] = False
+        may[_NOTE_ON.stop :] = 0.0
         memory = network.hear(memory, memory.at, note, velocity)
         while may.any() and len(steps) < VOICES:
-            under = draw(np.where(may, memory.logits, -np.inf), ask.temperature, ask.top_p, rng.random())
+            wishes = np.where(may > 0.0, memory.logits, -np.inf)
+            under = draw(wishes, ask.temperature, ask.top_p, rng.random())
             steps.append(note - under)
-            may[max(under - CLOSEST + 1, 0) : under + CLOSEST] = False  # no seconds
+            may[max(under - CLOSEST + 1, 0) : under + CLOSEST] = 0.0  # no seconds
             if len(steps) < VOICES:
                 memory = network.step(memory, under)
         return sorted(steps)

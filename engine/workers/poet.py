@@ -15,7 +15,8 @@ from engine.clock import monotonic_us
 from engine.core.text import LONGEST
 from engine.workers.links import PoetLink, pack_text, unpack_write
 from models import manifest
-from models.sampling import draw
+from models.recurrence import Recurrence
+from models.sampling import Array, draw
 
 TOP_P: Final = 0.95
 SHORTEST: Final = 8  # characters: what ends before is no line
@@ -37,19 +38,10 @@ class Poet:
     """A text model, one character a step. Raise OSError or ValueError where the folder holds none."""
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime as ort  # here, since the main process imports this module, and not that one
-
         model = manifest.load(folder)
         if not isinstance(model, manifest.Text):
             raise ValueError(f"{folder} holds a {model.kind}; a text model would be right")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = model.path(model.step.file).read_bytes()  # bytes cannot name a second file
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._outputs = [model.step.output, *model.step.state.values()]
-        self._inputs = tuple(model.step.state)
-        self._silence = tuple(np.zeros(model.step.inputs[name], np.float32) for name in self._inputs)
+        self._recurrence = Recurrence(model)
         self.characters = model.characters
 
     # A line ends where the model ends it, or, when it has become long, with the word that it is in. What it
@@ -58,7 +50,7 @@ class Poet:
         """Return a line that begins with some words, the same for the same seed."""
         rng = np.random.default_rng(seed)
         known = [character for character in begins if character in self.characters and character != _END]
-        state, text = self._silence, "".join(known)
+        state, text = self._recurrence.silence, "".join(known)
         for character in (_END if _END in self.characters else " ", *known):
             logits, state = self._step(character, state)
         while len(text) < LONGEST:
@@ -71,13 +63,9 @@ class Poet:
             logits, state = self._step(character, state)
         return text.strip()
 
-    def _step(
-        self, character: str, state: tuple[np.ndarray, ...]
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        event = np.array([self.characters.index(character)], np.int64)
-        inputs = {"event": event} | dict(zip(self._inputs, state, strict=True))
-        logits, *after = self._session.run(self._outputs, inputs)
-        return np.nan_to_num(logits[0]), tuple(after)
+    def _step(self, character: str, state: Array) -> tuple[Array, Array]:
+        logits, state = self._recurrence.step(self.characters.index(character), state)
+        return np.nan_to_num(logits), state
 
 
 def run(link: PoetLink, config: PoetConfig) -> None:

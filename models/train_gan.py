@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models import checkpoint, gan, judge_gan, parallel, pictures
+from models import checkpoint, gan, judge_gan, parallel, pictures, projected
 from models.allocator import keep_freed_memory
 from models.augment import augment
 from models.autocast import autocast
@@ -35,6 +35,7 @@ BATCH = {
     "cuda": 32,
 }  # pictures a step and process: on a CPU small steps learn faster than few large
 LEARNING_RATE = 0.002  # Karras et al. 2020; so are the game's betas and the lazy interval of R1
+PROJECTED_RATE = 0.0002  # of a projected discriminator, whose weights are not equalised (Sauer et al. 2021)
 BETAS = {"gan": (0.0, 0.99), "vae": (0.9, 0.99)}
 R1_INTERVAL = 16  # steps
 R1_SCALE = 0.0008  # weight = scale * side^2 / batch: StyleGAN2-ADA's heuristic x 4, as data are few
@@ -44,19 +45,36 @@ MIXING = 0.5  # share of steps with style mixing (Karras et al. 2019 use 0.9 wit
 WHOLE_SHARE = 0.5  # of the budget for whole pictures alone; larger sizes share the rest
 DETAIL_WEIGHT = 5.0  # of what a head changes in the picture below it, so that all rungs agree
 LOWEST_RUNG = 64  # px
-HELD_WEIGHT = 2.0  # of the distance between a held picture and its original
+HELD_WEIGHT = 8.0  # of the distance between a held picture and its original
 HELD_SIDE = 16  # px; what is finer than that is the game's
 # Of the VAE's pictures about what their latents say: less shows more, and leaves gaps between the latents.
 VARIANCE = 2.0
 CHECKPOINT_S = 180.0
 
-# How much the generator loses by the scores of its pictures. Both are minimised. `minimax` is the value of
-# the game itself, whose gradient vanishes while the discriminator wins; `non-saturating` is Goodfellow's
-# remedy in the same paper (section 3).
-GENERATOR_LOSS: dict[str, Callable[[Tensor], Tensor]] = {
-    "minimax": lambda scores: -F.softplus(scores).mean(),
-    "non-saturating": lambda scores: F.softplus(-scores).mean(),
+# What the discriminator loses by its scores of real and of generated pictures, and the generator by those
+# of its own; all are minimised. `minimax` is the value of the game itself, whose gradient vanishes while
+# the discriminator wins; `non-saturating` is Goodfellow's remedy in the same paper (section 3); `hinge`
+# (Lim and Ye 2017, arXiv:1705.02894) lets be what is told apart well enough.
+Loss = Callable[[Tensor], Tensor]
+LOSSES: dict[str, tuple[Loss, Loss, Loss]] = {
+    "minimax": (
+        lambda real: F.softplus(-real).mean(),
+        lambda fake: F.softplus(fake).mean(),
+        lambda own: -F.softplus(own).mean(),
+    ),
+    "non-saturating": (
+        lambda real: F.softplus(-real).mean(),
+        lambda fake: F.softplus(fake).mean(),
+        lambda own: F.softplus(-own).mean(),
+    ),
+    "hinge": (
+        lambda real: F.relu(1 - real).mean(),
+        lambda fake: F.relu(1 + fake).mean(),
+        lambda own: -own.mean(),
+    ),
 }
+# The kinds of discriminator, each with the loss that its authors play it with.
+DISCRIMINATORS = {"plain": "non-saturating", "projected": "hinge"}
 
 
 @dataclass
@@ -67,6 +85,7 @@ class Run:
     shape: Shape
     loss: str
     networks: nn.ModuleDict  # generator, average; encoder, if any; discriminators by the side of the picture
+    projection: projected.Projection | None  # what a projected discriminator looks through
     adams: dict[str, torch.optim.Adam]
     facts: dict[str, Any]
     device: torch.device
@@ -150,11 +169,20 @@ def fakes(
         return [shot.float() for shot in shots], [detail.float() for detail in details]
 
 
-def judge(run: Run, scale: int, shown: Tensor, labels: Tensor) -> Tensor:
-    """Return the scores (batch, 1) of pictures."""
-    discriminator = run.networks[f"discriminator_{scale}"]
+def look(run: Run, pictures: Tensor) -> list[Tensor]:
+    """Return what a discriminator goes by: the pictures, or what a projection makes of them."""
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    if run.projection is None:
+        return [pictures]
     with autocast(run.device.type):
-        scores: Tensor = discriminator(shown.contiguous(memory_format=torch.channels_last), labels)
+        features: list[Tensor] = run.projection(pictures)
+        return features
+
+
+def judge(run: Run, scale: int, seen: list[Tensor], labels: Tensor) -> Tensor:
+    """Return the scores (batch, n) of what was looked at."""
+    with autocast(run.device.type):
+        scores: Tensor = run.networks[f"discriminator_{scale}"](*seen, label=labels)
         return scores.float()
 
 
@@ -181,19 +209,26 @@ def play(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
     corner = draw_corner(scale, view, rng)
 
     # 1 and 2. Sample a minibatch of latents, and one of real pictures. A latent becomes a picture of the
-    #    same class.
+    #    same class. Where there is an encoder, every other latent is that of a real picture.
     real, labels = draw(run, rng)
+    small = F.adaptive_avg_pool2d(real, view)
     z = torch.randn(run.batch, run.shape.z_dim, generator=rng, device=run.device)
-    with torch.no_grad():
-        fake = fakes(run, z, labels, scale, corner, rng)[0][-1]
+    if "encoder" in run.networks:
+        with torch.no_grad():
+            z[::2] = encoded(run, small, rng)[0][::2]
+    shots, details = fakes(run, z, labels, scale, corner, rng)
+    fake = look(run, augment(shots[-1], rng))
 
     # 3. Ascend the discriminator's gradient of log D(x) + log(1 - D(G(z))), less the R1 penalty on its
-    #    gradient at real pictures (Mescheder et al. 2018, arXiv:1801.04406) every sixteenth time.
-    regularise = run.facts["step"] // 2 % R1_INTERVAL == 0
+    #    gradient at real pictures (Mescheder et al. 2018, arXiv:1801.04406) every sixteenth time. A projected
+    #    discriminator is held by its spectral norm instead.
+    of_real, of_fake, of_generated = LOSSES[run.loss]
+    regularise = run.projection is None and run.facts["step"] // 2 % R1_INTERVAL == 0
+    real, labels_real = draw(run, rng)
     shown = augment(seen(real, scale, corner, view), rng).requires_grad_(regularise)
-    score_real = judge(run, scale, shown, labels)
-    score_fake = judge(run, scale, augment(fake, rng), labels)
-    loss_d = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
+    score_real = judge(run, scale, look(run, shown), labels_real)
+    score_fake = judge(run, scale, [each.detach() for each in fake], labels)
+    loss_d = of_real(score_real) + of_fake(score_fake)
     penalty = torch.zeros((), device=run.device)
     if regularise:
         (slope,) = torch.autograd.grad(score_real.sum(), shown, create_graph=True)
@@ -203,20 +238,13 @@ def play(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
 
     # 4. Repeat 1 to 3 k times: k = 1, as in the paper's experiments.
 
-    # 5. Sample a minibatch of latents. Where there is an encoder, every other one is that of a real picture.
-    real, labels = draw(run, rng)
-    z = torch.randn(run.batch, run.shape.z_dim, generator=rng, device=run.device)
-    small = F.adaptive_avg_pool2d(real, view)
-    if "encoder" in run.networks:
-        with torch.no_grad():
-            z[::2] = encoded(run, small, rng)[0][::2]
-    shots, details = fakes(run, z, labels, scale, corner, rng)
+    # 5. Sample a minibatch of latents: that of step 1 serves again, which saves a pass through each network.
 
     # 6. Descend the generator's gradient of its loss. Beside the game, a head above the lowest rung must add
     #    nothing that is seen once its picture is made small again, so that all rungs agree; and pictures of
     #    encoded latents must resemble their originals from afar, so that none of the variety is lost.
     discriminator = run.networks[f"discriminator_{scale}"].requires_grad_(False)
-    loss_g = GENERATOR_LOSS[run.loss](judge(run, scale, augment(shots[-1], rng), labels))
+    loss_g = of_generated(judge(run, scale, fake, labels))
     discriminator.requires_grad_(True)
     apart, held = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
     for number, side in enumerate(run.shape.sides[: len(details)]):
@@ -259,25 +287,43 @@ def build(
 ) -> Run:
     """Return a run with fresh networks on this process's device."""
     device = parallel.start()
+    projecting = model == "gan" and facts["discriminator"] == "projected"
+    projection = projected.Projection().to(device, memory_format=torch.channels_last) if projecting else None  # type: ignore[call-overload]
+    critic = projected.Discriminator if projecting else Discriminator
     networks: dict[str, nn.Module] = {"generator": Generator(shape)}
     networks["average"] = copy.deepcopy(networks["generator"]).requires_grad_(False)
     if facts["encoder"]:
         networks["encoder"] = Encoder(shape).requires_grad_(model == "vae")
     if model == "gan":
-        networks |= {f"discriminator_{scale}": Discriminator(shape) for scale in scales_of(shape)}
+        networks |= {f"discriminator_{scale}": critic(shape) for scale in scales_of(shape)}
     parts = nn.ModuleDict(networks).to(device)
     parts.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def adam(*names: str) -> torch.optim.Adam:
         parameters = [each for name in names for each in parts[name].parameters()]
-        return torch.optim.Adam(parameters, LEARNING_RATE, BETAS[model], fused=True)
+        slow = projecting and names[0].startswith("discriminator")
+        return torch.optim.Adam(
+            parameters, PROJECTED_RATE if slow else LEARNING_RATE, BETAS[model], fused=True
+        )
 
     if model == "vae":
         adams = {"vae": adam("generator", "encoder")}
     else:
         learning = [name for name in networks if name not in ("average", "encoder")]
         adams = {name: adam(name) for name in learning}
-    return Run(data, shape, loss, parts, adams, facts, device, batch)
+    return Run(data, shape, loss, parts, projection, adams, facts, device, batch)
+
+
+def folder_of(source: str) -> Path:
+    """Return where a checkpoint to begin from lies: a folder of training, or a shipped generator's."""
+    for folder in (Path(source), WEIGHTS / source):
+        if (folder / checkpoint.FILE).is_file():
+            return folder
+    shipped = sorted(path.parent.name for path in WEIGHTS.glob(f"*/{checkpoint.FILE}"))
+    raise ValueError(
+        f"--from {source}: neither a folder with a {checkpoint.FILE} nor a shipped generator that has one; "
+        f"those are {', '.join(shipped) or 'none'}"
+    )
 
 
 def begin(source: str, networks: nn.ModuleDict) -> None:
@@ -285,7 +331,7 @@ def begin(source: str, networks: nn.ModuleDict) -> None:
 
     What does not fit, because the classes or the size are others, begins anew. ValueError where nothing fits.
     """
-    folder = Path(source) if (Path(source) / checkpoint.FILE).is_file() else WEIGHTS / source
+    folder = folder_of(source)
     tensors, facts = checkpoint.load(folder)
     if facts.get("kind") not in ("gan", "vae"):
         raise ValueError(f"{folder}: a checkpoint of kind {facts.get('kind')}, where a generator's is needed")
@@ -301,20 +347,17 @@ def begin(source: str, networks: nn.ModuleDict) -> None:
         raise ValueError(f"{folder}: its generator is of {facts['shape']}; choose the same --preset")
 
 
-def has_encoder(source: str | None) -> bool:
+def has_encoder(source: str) -> bool:
     """Return whether a checkpoint to begin from has an encoder."""
-    if source is None:
-        return False
-    folder = Path(source) if (Path(source) / checkpoint.FILE).is_file() else WEIGHTS / source
-    return any(name.startswith("encoder.") for name in checkpoint.load(folder)[0])
+    return any(name.startswith("encoder.") for name in checkpoint.load(folder_of(source))[0])
 
 
 def restore(run: Run, out: Path) -> None:
     """Give a run what `save` kept."""
     tensors, known = checkpoint.load(out)
     facts = run.facts
-    for key in ("kind", "shape", "classes", "encoder"):
-        if known.get(key) != facts[key]:
+    for key in ("kind", "shape", "classes", "encoder", "discriminator"):
+        if known.get(key, "plain") != facts[key]:
             raise ValueError(f"{out}: the checkpoint is of {key} {known.get(key)}, not {facts[key]}")
     run.networks.load_state_dict({name: tensors[name] for name in run.networks.state_dict()})
     for name, adam in run.adams.items():
@@ -362,7 +405,8 @@ def train(
     label: str | None = None,
     classes: list[str] | None = None,
     weights: dict[str, float] | None = None,
-    loss: str = "non-saturating",
+    discriminator: str = "plain",
+    loss: str | None = None,
     preset: str = "S",
     source: str | None = None,
     resume: bool = False,
@@ -378,11 +422,13 @@ def train(
     data, held = pictures.parted(pictures.read(images, size, label, classes or (), weights))
     shape = Shape(size, len(data.classes), preset)
     torch.manual_seed(seed)
+    loss = loss or DISCRIMINATORS[discriminator]
     facts: dict[str, Any] = {
         "kind": model,
         "shape": asdict(shape),
         "classes": list(data.classes),
-        "encoder": model == "vae" or has_encoder(source),
+        "encoder": model == "vae" or (source is not None and has_encoder(source)),
+        "discriminator": discriminator,
         "loss": loss,
         "source": source,
         "seed": seed,
@@ -492,7 +538,11 @@ def main() -> int:
         "--weight", type=factor, action="append", dest="weights", metavar="CLASS=FACTOR",
         help="draw the pictures of a class so many times as often; repeat",
     )  # fmt: skip
-    parser.add_argument("--loss", choices=GENERATOR_LOSS, default="non-saturating")
+    parser.add_argument(
+        "--discriminator", choices=DISCRIMINATORS, default="plain",
+        help="projected: one that looks through a classifier of photographs, and has far less to learn",
+    )  # fmt: skip
+    parser.add_argument("--loss", choices=LOSSES, help="non-saturating; of a projected discriminator hinge")
     parser.add_argument(
         "--from",
         dest="source",

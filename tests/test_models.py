@@ -71,6 +71,8 @@ def graphs(model: manifest.Manifest) -> Iterator[tuple[str, str, Iterable[str], 
     for rung in model.rungs:
         for version in rung.versions:
             yield f"synthesis-{rung.name}", version.file, rung.inputs, version.max_error or 0.0
+    if model.encoder is not None:
+        yield "encoder", model.encoder.file, model.encoder.inputs, 0.0
 
 
 @pytest.mark.parametrize("name", GENERATORS + MUSICIANS)

@@ -150,6 +150,8 @@ def test_a_game_begins_from_an_autoencoder_and_another_from_what_it_shipped(
     assert torch.allclose(
         checkpoint.load(tuned)[0]["average." + name], kept["average." + name].float(), atol=0.1
     )
+    with pytest.raises(ValueError, match="--from nobody: neither a folder"):
+        train_gan.train(paintings, tmp_path / "m", source="nobody", **options)
     with pytest.raises(ValueError, match="--preset"):
         train_gan.train(paintings, tmp_path / "m", source=str(game), preset="M", **options)
 

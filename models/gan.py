@@ -205,14 +205,22 @@ class Level(nn.Module):
         return activate(self.after(x, *ws[1:]) + noise * self.strength)
 
 
+# StyleGAN begins with a constant, so that what lies where must be told by which channels are weighted. A
+# long training learns that; a short one shows one composition in all colours (11,000 pictures into one on
+# 2,500 paintings). Here w also says at the first 4 x 4 places what is there, as z does in FastGAN (Liu et
+# al. 2021, arXiv:2101.04775).
+
+
 class Synthesis(nn.Module):
-    """The synthesis ws -> picture, one level after another, from a learned constant of 4 x 4."""
+    """The synthesis ws -> picture, one level after another, from features of 4 x 4 that follow w."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.view = shape.view
         channels = [PRESETS[shape.preset][side] for side in shape.sides]
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.start = Linear(shape.w_dim, channels[0] * 16)
+        nn.init.zeros_(self.start.weight)  # so that a checkpoint from before it goes on as it was
         self.first = StyledConvolution(channels[0], channels[0], shape.w_dim)
         self.first_strength = nn.Parameter(torch.zeros(()))
         self.first_head = Head(channels[0], silent=False)
@@ -232,7 +240,7 @@ class Synthesis(nn.Module):
         the view are windows as large as the noise, and their row and column at the last level before them.
         """
         styles = list(ws.unbind(1))
-        x = self.constant.expand(len(ws), -1, -1, -1)
+        x = self.constant + self.start(styles[0]).unflatten(1, self.constant.shape[1:])
         x = activate(self.first(x, styles[0]) + noise[0] * self.first_strength)
         details = [self.first_head(x)]
         pictures = [details[0]]

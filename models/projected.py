@@ -174,7 +174,7 @@ class Judge(nn.Module):
             x = each(x)
         score: Tensor = self.score(with_spread(x))
         if self.embedding is not None:
-            score = score + (x * self.embedding(label)[:, :, None, None]).mean(1, keepdim=True)
+            score = score + (x * self.embedding(label)[:, :, None, None]).sum(1, keepdim=True)
         return score.flatten(1)
 
 

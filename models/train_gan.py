@@ -43,9 +43,8 @@ EMA_SHARE = 0.05  # half-life of the averaged generator as a share of the pictur
 EMA_MOST = 10_000  # pictures (Karras et al. 2020)
 MIXING = 0.5  # share of steps with style mixing (Karras et al. 2019 use 0.9 with far more pictures)
 WHOLE_SHARE = 0.5  # of the budget for whole pictures alone; larger sizes share the rest
-DETAIL_WEIGHT = 5.0  # of what a head changes in the picture below it, so that all rungs agree
+AIMS = {"rungs": 5.0, "held": 8.0, "unlike": 2.0, "nats": 0.0025}  # weights of what `aims` returns
 LOWEST_RUNG = 64  # px
-HELD_WEIGHT = 8.0  # of the distance between a held picture and its original
 HELD_SIDE = 16  # px; what is finer than that is the game's
 # Of the VAE's pictures about what their latents say: less shows more, and leaves gaps between the latents.
 VARIANCE = 2.0
@@ -213,11 +212,17 @@ def play(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
     real, labels = draw(run, rng)
     small = F.adaptive_avg_pool2d(real, view)
     z = torch.randn(run.batch, run.shape.z_dim, generator=rng, device=run.device)
+    spoken: dict[str, Tensor] = {}
     if "encoder" in run.networks:
-        with torch.no_grad():
-            z[::2] = encoded(run, small, rng)[0][::2]
+        z[::2], spoken["nats"] = encoded(run, small[::2], rng)
     shots, details = fakes(run, z, labels, scale, corner, rng)
+    changes = rng.get_state()
     fake = look(run, augment(shots[-1], rng))
+    original: list[Tensor] = []
+    if "encoder" in run.networks and run.projection is not None:
+        rng.set_state(changes)
+        with torch.no_grad():
+            original = look(run, augment(seen(real, scale, corner, view), rng)[::2])
 
     # 3. Ascend the discriminator's gradient of log D(x) + log(1 - D(G(z))), less the R1 penalty on its
     #    gradient at real pictures (Mescheder et al. 2018, arXiv:1801.04406) every sixteenth time. A projected
@@ -240,29 +245,48 @@ def play(run: Run, scale: int, rng: torch.Generator) -> dict[str, float]:
 
     # 5. Sample a minibatch of latents: that of step 1 serves again, which saves a pass through each network.
 
-    # 6. Descend the generator's gradient of its loss. Beside the game, a head above the lowest rung must add
-    #    nothing that is seen once its picture is made small again, so that all rungs agree; and pictures of
-    #    encoded latents must resemble their originals from afar, so that none of the variety is lost.
+    # 6. Descend the generator's gradient of its loss.
     discriminator = run.networks[f"discriminator_{scale}"].requires_grad_(False)
     loss_g = of_generated(judge(run, scale, fake, labels))
     discriminator.requires_grad_(True)
-    apart, held = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
-    for number, side in enumerate(run.shape.sides[: len(details)]):
-        if 2 * side > LOWEST_RUNG:
-            apart = apart + downsample(details[number]).square().mean()
-    if "encoder" in run.networks:
-        whole = shots[run.shape.sides.index(view // 2)]
-        far = [F.adaptive_avg_pool2d(each[::2], HELD_SIDE) for each in (whole, small)]
-        held = F.mse_loss(far[0], far[1])
-    descend(run.adams["generator"], loss_g + DETAIL_WEIGHT * apart + HELD_WEIGHT * held)
+    beside = aims(run, shots, details, small, fake, original) | spoken
+    descend(run.adams["generator"], loss_g + sum(AIMS[name] * value for name, value in beside.items()))
 
-    return {
-        "loss_d": loss_d.item(),
-        "loss_g": loss_g.item(),
-        **({"r1": (r1 / R1_INTERVAL * penalty).item()} if regularise else {}),
-        "rungs": apart.item(),
-        **({"held": held.item()} if "encoder" in run.networks else {}),
-    }
+    figures = {"loss_d": loss_d, "loss_g": loss_g, **beside}
+    if regularise:
+        figures["r1"] = r1 / R1_INTERVAL * penalty
+    return {name: value.item() for name, value in figures.items()}
+
+
+def aims(
+    run: Run,
+    shots: list[Tensor],
+    details: list[Tensor],
+    small: Tensor,
+    fake: list[Tensor],
+    original: list[Tensor],
+) -> dict[str, Tensor]:
+    """Return what the generator keeps small beside the game, by name.
+
+    A head above the lowest rung must add nothing that is seen once its picture is made small again, so that
+    all rungs agree (`rungs`). And pictures of encoded latents, every other one, must resemble their
+    originals: from afar (`held`), and as a projection sees them (`unlike`, in deviations of its features;
+    Larsen et al. 2016, arXiv:1512.09300), so that none of the variety is lost.
+    """
+    apart = torch.zeros((), device=run.device)
+    for side, detail in zip(run.shape.sides, details, strict=False):
+        if 2 * side > LOWEST_RUNG:
+            apart = apart + downsample(detail).square().mean()
+    found = {"rungs": apart}
+    if "encoder" in run.networks:
+        whole = shots[run.shape.sides.index(run.shape.view // 2)]
+        made, real = (F.adaptive_avg_pool2d(each[::2], HELD_SIDE) for each in (whole, small))
+        found["held"] = F.mse_loss(made, real)
+    if original:
+        pairs = zip(fake, original, strict=True)
+        each = [(made[::2] - real).abs().mean() / real.std() for made, real in pairs]
+        found["unlike"] = torch.stack(each).mean()
+    return found
 
 
 # The variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114) learns from pictures what the game
@@ -293,7 +317,7 @@ def build(
     networks: dict[str, nn.Module] = {"generator": Generator(shape)}
     networks["average"] = copy.deepcopy(networks["generator"]).requires_grad_(False)
     if facts["encoder"]:
-        networks["encoder"] = Encoder(shape).requires_grad_(model == "vae")
+        networks["encoder"] = Encoder(shape)
     if model == "gan":
         networks |= {f"discriminator_{scale}": critic(shape) for scale in scales_of(shape)}
     parts = nn.ModuleDict(networks).to(device)
@@ -309,8 +333,9 @@ def build(
     if model == "vae":
         adams = {"vae": adam("generator", "encoder")}
     else:
-        learning = [name for name in networks if name not in ("average", "encoder")]
-        adams = {name: adam(name) for name in learning}
+        makers = [name for name in ("generator", "encoder") if name in networks]
+        adams = {name: adam(name) for name in networks if name.startswith("discriminator")}
+        adams["generator"] = adam(*makers)
     return Run(data, shape, loss, parts, projection, adams, facts, device, batch)
 
 

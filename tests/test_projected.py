@@ -72,7 +72,9 @@ def test_a_resumed_game_is_the_uninterrupted_one(tmp_path: Path) -> None:
         pixels = torch.randint(0, 256, (64, 64, 3), generator=rng, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(pictures / f"{number}.png")
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    options = {"size": 64, "batch": 4, "discriminator": "projected"}
+    options = {"size": 64, "batch": 4}
+    train_gan.train(pictures, tmp_path / "vae", model="vae", steps=1, **options)
+    options |= {"discriminator": "projected", "source": str(tmp_path / "vae")}
     train_gan.train(pictures, whole, steps=2, **options)
     train_gan.train(pictures, halves, steps=1, **options)
     train_gan.train(pictures, halves, steps=2, resume=True, **options)
@@ -80,5 +82,7 @@ def test_a_resumed_game_is_the_uninterrupted_one(tmp_path: Path) -> None:
     assert (first[1]["discriminator"], first[1]["loss"]) == ("projected", "hinge")
     for name, value in first[0].items():
         assert torch.equal(value, second[0][name]), name
+    assert any(name.startswith("adam.generator.") for name in first[0])
+    assert first[1]["encoder"]
     with pytest.raises(ValueError, match="discriminator projected, not plain"):
         train_gan.train(pictures, halves, size=64, batch=4, steps=3, resume=True)

@@ -134,8 +134,10 @@ def test_a_game_begins_from_an_autoencoder_and_another_from_what_it_shipped(
     before, after = checkpoint.load(vae)[0], checkpoint.load(game)[0]
     encoder = checkpoint.unpack("encoder", before)
     assert encoder
-    for name, value in encoder.items():
-        assert torch.equal(value, checkpoint.unpack("encoder", after)[name])
+    learned = checkpoint.unpack("encoder", after)
+    assert any(
+        not torch.equal(value, learned[name]) for name, value in encoder.items()
+    )  # it goes on learning
     made = export.export(game, "shipped", tmp_path, with_checkpoint=True)
     assert isinstance(made, manifest.Generator)
     assert made.encoder is not None

@@ -105,11 +105,11 @@ class Casting:
         )
         link.board["shaders"] = float(self.shaders)
         networks = tuple(place for place, _ in self._networks)
-        config = generator.GeneratorConfig(folder, self._provider, networks=networks, ahead=ahead)
+        config = generator.GeneratorConfig(folder, self._provider, networks=networks)
         self._started += 1
         label = "generator" if self._started == 1 else f"generator {self._started} ({name})"
         worker = Worker(label, generator.run, (link, config), link.board, config.nice, cued=True)
-        worker.start()
+        worker.start(gently=ahead)
         return Player(name, link, worker, monotonic_us())
 
     # The core's thread.

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine.clock import monotonic_us
 from engine.core.jobs import FrameJob
 from engine.core.parameters import DIRECTIONS, EFFECTS
+from engine.workers.gentle import gently
 from engine.workers.links import GENERATOR_CELLS, PROVIDERS, GeneratorLink, pack_text, unpack_job
 from engine.workers.shared import Board
 
@@ -55,14 +56,13 @@ _KNOWN = FrameJob(  # a job to warm with, and to check by
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Which generator to play, and on what; `ahead`: it is loaded while another plays."""
+    """Which generator to play, and on what."""
 
     folder: Path
     provider: str = "auto"
     nice: int = 10
     threads: int = 1
     networks: tuple[Path, ...] = ()  # folders of the image networks behind it
-    ahead: bool = False
 
 
 # Each rung has its best time ever, which is a fact about the network and the machine; what the rest of the
@@ -136,15 +136,6 @@ def _ask_for_patience(board: Board, us: float) -> None:
     board["heartbeat_us"] = monotonic_us() + us
 
 
-# Linux keeps the niceness of each thread, and one that has made itself nicer can't go back. So a generator
-# that is loaded beside a playing one is loaded by a thread of its own, the nicest there is, and played by
-# another, of the playing generators' niceness.
-def _yield_to_all() -> None:
-    """Take the processor only where nobody else wants it (on Linux, this thread alone)."""
-    if sys.platform == "linux":
-        os.nice(19)
-
-
 # A network that has gone wrong without an error (a bit flipped in memory, a driver that returns the picture
 # before, NaN cast to bytes) looks like any other. So a known latent is made again each second, when there is
 # time, and must give what it gave the first time.
@@ -169,11 +160,14 @@ class Checker:
         return first.shape == picture.shape and cv2.norm(first, picture, cv2.NORM_INF) <= _ROUNDING
 
 
-def run(link: GeneratorLink, config: GeneratorConfig, cue: Semaphore | None = None) -> None:
+def run(
+    link: GeneratorLink, config: GeneratorConfig, cue: Semaphore | None = None, beside: bool = False
+) -> None:
     """Make pictures until told to stop, or until the parent process is gone.
 
-    Whether they get their effects here or are left to shaders is asked of the board for each. An understudy
-    (its `cue` has not been given yet) loads, warms and waits; until it has its cue it has a board of its own.
+    Whether they get their effects here or are left to shaders is asked of the board for each. Whoever comes
+    `beside` a playing one loads gently. An understudy (its `cue` has not been given yet) loads, warms and
+    waits; until it has its cue it has a board of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     board, parent = link.board, parent_process()
@@ -183,14 +177,11 @@ def run(link: GeneratorLink, config: GeneratorConfig, cue: Semaphore | None = No
     with suppress(OSError, AttributeError):  # not on this system
         os.setpriority(os.PRIO_PROCESS, 0, config.nice)
     try:
-        yields = _yield_to_all if config.ahead or understudy else None
-        with ThreadPoolExecutor(1, initializer=yields) as loader:
-            maker, best_us = loader.submit(_load, rehearsal, config).result()
+        load = partial(_load, rehearsal, config)
+        maker, best_us = gently(load) if beside else load()
     except Exception as error:
         link.says.push(pack_text(str(error)))
         raise SystemExit(1) from None
-    gc.collect()
-    gc.freeze()
     if understudy:
         assert cue is not None
         board["understudy"] = 1.0
@@ -327,14 +318,17 @@ def make(link: GeneratorLink, maker: "Maker", job: FrameJob, frame: int, rung: i
 
 
 def _load(link: GeneratorLink, config: GeneratorConfig) -> "tuple[Maker, list[float]]":
-    """Load and warm all that makes a picture; return it and the best time of each rung."""
+    """Load and warm all that makes a picture, for good; return it and the best time of each rung."""
     import cv2
 
     from engine.render.maker import Maker
 
     cv2.setNumThreads(config.threads)
     maker = Maker(config.folder, config.networks, config.provider, config.threads)
-    return maker, _warm(link, maker.generator)
+    best_us = _warm(link, maker.generator)
+    gc.collect()
+    gc.freeze()
+    return maker, best_us
 
 
 def _warm(link: GeneratorLink, generator: "Generator", rungs: Sequence[int] = ()) -> list[float]:

@@ -12,10 +12,12 @@ import psutil
 
 from engine import priority
 from engine.clock import monotonic_us
+from engine.workers.gentle import Gently
 from engine.workers.shared import SPAWN, Board
 
 SILENT_S = 3.0  # a worker that gives no sign of life for so long hangs
 START_S = 30.0  # so long may a worker take from its start to its first sign of life
+_GENTLE_S = 90.0  # and one that takes only the time that others leave it
 _BACKOFF_S = (0.0, 0.2, 1.0, 5.0)  # before each further restart; a minute of health starts over
 _HEALTHY_S = 60.0
 _LOOK_S = 0.01  # between two looks whether somebody is overdue; a death is noticed at once
@@ -51,7 +53,7 @@ class Worker:
 
     `target(*arguments)` runs in the child, as nice as told from its first moment on. `board` has the cells
     of `links.COMMON`. Where `cued`, the target takes a semaphore besides, which it is to acquire before it
-    works, and `understudied` may be set.
+    works, and whether it is to load gently, beside one that plays; `understudied` may be set.
     """
 
     def __init__(
@@ -77,18 +79,21 @@ class Worker:
         self.restarts = 0
         self.problem: str | None = None  # why it does not come up, for people
 
-    def start(self) -> None:
-        """Start a process; those before it must be gone."""
+    def start(self, gently: bool = False) -> None:
+        """Start a process, `gently` beside one that plays; those before it must be gone."""
         self.board["ready"] = self.board["stop"] = self.board["heartbeat_us"] = self.board["overdue_us"] = 0.0
-        self._process, self._own_cue = self._spawn()
+        self._process, self._own_cue = self._spawn(gently)
         if self._own_cue:
             self._own_cue.release()
         self._started_us = self._looked_us = monotonic_us()
+        if gently:
+            self.board["heartbeat_us"] = self._started_us + 1e6 * _GENTLE_S
 
-    def _spawn(self) -> tuple[BaseProcess, Semaphore | None]:
+    def _spawn(self, gently: bool) -> tuple[BaseProcess, Semaphore | None]:
         cue = SPAWN.Semaphore(0) if self._cued else None
-        arguments = (*self._arguments, cue) if cue else self._arguments
-        process = SPAWN.Process(target=self._target, args=arguments, name=f"chladni {self.name}", daemon=True)
+        arguments = (*self._arguments, cue, gently) if cue else self._arguments
+        target = Gently(self._target) if gently else self._target
+        process = SPAWN.Process(target=target, args=arguments, name=f"chladni {self.name}", daemon=True)
         process.start()
         if self._nice:
             priority.give_way(process, self._nice)
@@ -197,7 +202,7 @@ class Worker:
             self._understudy_us = now_us
             needed = _ROOM * 1e6 * self.usage().memory_mb
             if psutil.virtual_memory().available > needed:
-                self._understudy, self._cue = self._spawn()
+                self._understudy, self._cue = self._spawn(gently=True)
 
     def _dismiss(self) -> None:
         process, self._understudy, self._cue = self._understudy, None, None

@@ -476,9 +476,13 @@ def import_(arguments: argparse.Namespace) -> int:
                 bar.clear()
                 return _ask(question)
 
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             made = importing.run(request, ask, progress)
     except importing.ImportFailed as error:
         raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        print(f"{request.file}: interrupted; nothing of it is left", file=sys.stderr)
+        raise
     if arguments.dry_run:
         wide = max(map(len, made))
         print("\n".join(f"{name:{wide}}  {value}" for name, value in made.items()))

@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
+from secrets import token_hex
 from threading import Timer
 from typing import Any
 
@@ -17,7 +22,7 @@ from engine.core.parameters import BENDS
 from models import manifest
 
 MINUTES = 20.0  # the longest that an import may take
-_PART = ".part"
+_PART = re.compile(r"\.[0-9a-f]{8}\.part")  # what the name of an unfinished folder ends with
 _SPARING = {  # of address space, which is limited
     "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "2",
     # glibc: what is freed goes back at once, above 1 MB, and comes in large pages
@@ -73,23 +78,74 @@ def run(request: Request, ask: Ask, progress: Progress) -> dict[str, Any]:
     if not request.file.is_file():
         raise ImportFailed(f"{request.file}: there is no such file")
     place = library.user_folder()
-    final, part = place / request.name, place / (request.name + _PART)
+    final = place / request.name
     if final.exists() and not (request.replace or request.dry):
         raise ImportFailed(f"{final}: is there already; --replace, or another --name")
     if request.dry:
         return _answered(request, place, ask, progress)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        made = _answered(request, part, ask, progress)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(part, final)
+        with _workplace(place, request.name) as part:
+            made = _answered(request, part, ask, progress)
+            if request.replace and final.exists():
+                os.replace(final, _unfinished(place, request.name))
+            os.rename(part, final)
     except OSError as error:
+        if error.errno in (ENOTEMPTY, EEXIST):  # an import of the same name was through before this one
+            raise ImportFailed(f"{final}: is there already; --replace, or another --name") from None
         raise ImportFailed(f"{error.filename or place}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return {**made, "folder": str(final)}
+
+
+def _unfinished(place: Path, name: str) -> Path:
+    """Return a path that nobody else uses, for a folder that is no model."""
+    return place / f"{name}.{token_hex(4)}.part"
+
+
+# Two imports of one name must not write into one folder, and one that was killed can't take away its own. So
+# each works in a folder that no other has, and holds a lock on it that ends with its process, whatever ends
+# that; who comes next takes away what nobody holds.
+@contextmanager
+def _workplace(place: Path, name: str) -> Iterator[Path]:
+    """Make a folder to work in and hold it until the block ends; what is left of it then goes."""
+    _sweep(place)
+    part = _unfinished(place, name)
+    bare = part.with_suffix("")  # no sweep sees it before it is held
+    bare.mkdir(parents=True)
+    held = _hold(bare)
+    bare.rename(part)
+    try:
+        yield part
+    finally:
+        if held is not None:
+            os.close(held)
+        shutil.rmtree(part, ignore_errors=True)
+        _sweep(place)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder and return what is to be closed to let it go; None where somebody else holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: what an import that was killed has left there stays
+        return None
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        return None
+    return opened
+
+
+def _sweep(place: Path) -> None:
+    """Take away the unfinished folders that nobody holds."""
+    for folder in place.glob("*.part"):
+        if not _PART.search(folder.name) or folder.is_symlink():
+            continue
+        with suppress(OSError):  # it went meanwhile
+            if (held := _hold(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
 
 
 def _answered(request: Request, folder: Path, ask: Ask, progress: Progress) -> dict[str, Any]:
@@ -185,5 +241,7 @@ def _end(status: int, problems: list[str]) -> str:
     """Return why a process ended without an answer, as far as can be told."""
     if any(sign in " ".join(problems[-3:]) for sign in ("MemoryError", "bad_alloc")):
         return "it needs more memory than such a file may"
+    if -status == signal.SIGKILL:
+        return "the import was killed, by somebody or for want of memory"
     what = f"signal {-status}" if status < 0 else f"status {status}"
     return f"the import ended with {what}" + (f": {problems[-1][:200]}" if problems else "")

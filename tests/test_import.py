@@ -1,9 +1,14 @@
 """Imports, from the file to the show: any ONNX generator or image network, and StyleGAN's snapshots."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +16,7 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pytest
 
 from engine import importing, library, offline
@@ -24,6 +30,7 @@ from models.importers.network import CheckpointError
 from models.importers.roles import Hints, Question, Roles, work_out
 from tests.checkpoints import Golden, nvlabs
 from tests.networks import Build, generator, image_network
+from tests.staged import until
 from tests.test_generator import JOB
 from tests.test_swap import Osc, perform
 
@@ -175,8 +182,6 @@ def test_an_image_network_plays_at_its_own_size_and_by_its_strength(models: Path
 
 
 def chladni(models: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "engine", *map(str, arguments)], capture_output=True, text=True, timeout=90,
         cwd=ROOT, stdin=subprocess.DEVNULL, env=os.environ | {"CHLADNI_MODELS": str(models), "DISPLAY": ""},
@@ -259,6 +264,87 @@ def test_a_model_is_replaced_only_on_request_and_an_unfinished_one_is_none(
     shutil.copytree(tmp_path / "models" / "g", tmp_path / "models" / "h.part")
     shipped = [folder.parent.name for folder in library.WEIGHTS.glob("*/manifest.json")]
     assert library.names() == sorted(["g", *shipped])
+
+
+def test_of_two_imports_of_one_name_one_is_kept_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHLADNI_MODELS", str(tmp_path / "models"))
+    onnx.save(generator(), tmp_path / "g.onnx")
+    request = importing.Request(tmp_path / "g.onnx", "g", precisions=())
+    both_work = threading.Barrier(2, timeout=30)
+
+    def bring(_: int) -> str:
+        begun: list[float] = []
+
+        def progress(share: float, what: str) -> None:
+            if not begun:
+                begun.append(share)
+                both_work.wait()
+
+        try:
+            return str(importing.run(request, lambda _: None, progress)["folder"])
+        except importing.ImportFailed as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        said = sorted(pool.map(bring, range(2)))
+    final = tmp_path / "models" / "g"
+    assert said == [str(final), f"{final}: is there already; --replace, or another --name"]
+    assert manifest.load(final)
+    assert list(final.parent.iterdir()) == [final]
+
+
+BREAKS = {
+    "interrupted": (lambda group, child: os.killpg(group, signal.SIGINT), "interrupted"),
+    "told to end": (lambda group, child: os.kill(group, signal.SIGTERM), "interrupted"),
+    "the child killed": (lambda group, child: os.kill(child, signal.SIGKILL), "was killed"),
+    "killed": (lambda group, child: os.kill(group, signal.SIGKILL), ""),
+}
+
+
+@pytest.mark.parametrize(("end", "line"), BREAKS.values(), ids=BREAKS.keys())
+def test_an_import_that_is_broken_off_leaves_nothing(
+    tmp_path: Path, end: Callable[[int, int], None], line: str
+) -> None:
+    onnx.save(generator(), tmp_path / "g.onnx")
+    models = tmp_path / "models"
+    command = [sys.executable, "-m", "engine", "import", tmp_path / "g.onnx", "--name", "g"]
+    process = subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+        env=os.environ | {"CHLADNI_MODELS": str(models)},
+    )  # fmt: skip
+    try:
+        until(lambda: list(models.glob("g.*.part/*.onnx")), 60)
+        child = psutil.Process(process.pid).children()[0]
+        end(process.pid, child.pid)
+        said = process.communicate(timeout=30)[1]
+        child.wait(30)
+    finally:
+        process.kill()
+    assert process.returncode
+    assert said.count("\n") == (1 if line else 0)
+    assert line in said
+    if not line:  # nobody was left to tidy up: the next one does
+        assert list(models.iterdir())
+        importing._sweep(models)
+    assert not list(models.iterdir())
+
+
+def test_a_disk_that_is_full_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    onnx.save(generator(), tmp_path / "g.onnx")
+    (tmp_path / "models" / "g").mkdir(parents=True)
+    (tmp_path / "models" / "g" / "mine").touch()
+    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+    command = [sys.executable, "-c", limited + "runpy.run_module('engine', run_name='__main__')", "import"]
+    done = subprocess.run(
+        [*command, tmp_path / "g.onnx", "--name", "g", "--replace"], capture_output=True, text=True,
+        timeout=60, cwd=ROOT, env=os.environ | {"CHLADNI_MODELS": str(tmp_path / "models")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
+    assert [path.name for path in (tmp_path / "models").rglob("*")] == ["g", "mine"]
 
 
 def test_models_are_listed_shown_verified_and_removed(models: Path, tmp_path: Path) -> None:

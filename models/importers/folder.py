@@ -359,7 +359,8 @@ def _contact_sheet(folder: Path, pictures: Sequence[NDArray[Any]], side: int) ->
     size = (max(1, round(pictures[0].shape[1] * scale)), max(1, round(pictures[0].shape[0] * scale)))
     small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
     rows = [np.hstack(small[row * side : (row + 1) * side]) for row in range(side)]
-    cv2.imwrite(str(folder / "contact.png"), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    (folder / "contact.png").write_bytes(data.tobytes())
 
 
 def write_effect(

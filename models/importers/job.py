@@ -195,8 +195,11 @@ def main(read: TextIO, write: TextIO) -> int:
         say(run(job, say))
     except Question as question:
         say({"question": {"text": question.text, "option": question.option, "answers": question.answers}})
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, ValueError) as error:
         say({"error": " ".join(str(error).split())})
+    except OSError as error:
+        why = error.strerror or f"not written whole ({error}): is the disk full?"  # the latter of numpy
+        say({"error": f"{error.filename or job['folder']}: {why}"})
     except MemoryError:
         say({"error": "it needs more memory than such a file may"})
     else:

@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,11 @@ def attacks(canary: Path) -> dict[str, bytes]:
         "dill": call(name("dill._dill._create_function"), call(name("dill._dill._create_code"), integer)),
         "dill's import": call(name("dill._dill._import_module"), text("os")),
         "cloudpickle": call(name("cloudpickle.cloudpickle._make_function"), name("types.CodeType")),
+        "Python's own call": call(name("operator.call"), name("os.system"), command),
+        "a name behind a known module": call(stack_name("torch._utils.os.system"), command),
+        "a module without a name": call(text("") + text("os.system") + b"\x93", command),
+        "a name that looks like another": call(stack_name("\u202e\uff4f\u200bs\0.system"), command),
+        "a call of an object": name("my.Shell") + b")\x81" + command + b"\x85R",
         "joblib": call(name("joblib.numpy_pickle.load"), text(str(canary))),
         "joblib's wrapper": name("joblib.numpy_pickle.NumpyArrayWrapper") + b")\x81}b" + b"\xff" * 8,
         "numpy's runstring": call(name("numpy.testing._private.utils.runstring"), source, b"}"),
@@ -229,9 +235,11 @@ def test_the_source_in_a_snapshot_never_runs(tmp_path: Path, canary: Path) -> No
     assert network.num_ws == 8
 
 
-def tensor(shape: bytes, strides: bytes, offset: bytes = b"K\x00") -> bytes:
-    """Return a piece of pickle: a tensor over a storage of four floats in the archive."""
-    storage = b"(" + text("storage") + name("torch.FloatStorage") + text("0") + text("cpu") + b"K\x04" + b"tQ"
+def tensor(
+    shape: bytes, strides: bytes, offset: bytes = b"K\x00", kind: str = "Float", count: bytes = b"K\x04"
+) -> bytes:
+    """Return a piece of pickle: a tensor over a storage, of four floats in the archive."""
+    storage = b"(" + text("storage") + name(f"torch.{kind}Storage") + text("0") + text("cpu") + count + b"tQ"
     return call(name("torch._utils._rebuild_tensor_v2"), storage, offset, shape, strides, b"\x89", b"N")
 
 
@@ -261,6 +269,13 @@ def bombs() -> dict[str, bytes]:
         "copies of a dict": pairs + call(name("collections.OrderedDict"), b"h\x00") * 400,
         "copies of a text": text("a" * 100_000) + b"q\x00"
         + call(name("_codecs.encode"), b"h\x00", text("latin1")) * 400,
+        "tuples of tuples as a shape": tensor(b"K\x01q\x00" + b"h\x00h\x00\x86q\x00" * 60, b"K\x01\x85"),
+        "tuples of tuples as an identity": b"Nq\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"Q",
+        "a dict copied from itself": b"}q\x00" + (
+            b"0" + call(name("collections.OrderedDict"), b"h\x00") + b"q\x00K\x01K\x02s"
+        ) * 50_000,
+        "a storage of two kinds": tensor(b"K\x02\x85", b"K\x01\x85") + b"0"
+        + tensor(b"K\x02\x85", b"K\x01\x85", kind="Double", count=b"K\x02"),
         "a stack that runs empty": b"00000",
         "an empty tuple of three": b"N\x87",
         "a memo never set": b"h\x07",
@@ -308,6 +323,7 @@ def archive_of(members: list[tuple[str, bytes]], **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def zips() -> dict[str, bytes]:
     """Return zip files with tricks."""
     good = torch_bytes({"g_ema": Golden("rosinality").tensors()})
@@ -322,6 +338,13 @@ def zips() -> dict[str, bytes]:
     start = good.index(b"PK\x01\x02")
     moved = bytearray(good)
     moved[start + 42 : start + 46] = struct.pack("<I", 7)
+    overlapping, at, first = bytearray(good), start, 0
+    while overlapping[at : at + 4] == b"PK\x01\x02":
+        sizes = struct.unpack_from("<HHH", overlapping, at + 28)
+        if b"/data/" in overlapping[at + 46 : at + 46 + sizes[0]]:
+            first = first or struct.unpack_from("<I", overlapping, at + 42)[0]
+            struct.pack_into("<I", overlapping, at + 42, first)
+        at += 46 + sum(sizes)
     coded = bytearray(good)
     coded[start + 8] |= 1
     return {
@@ -330,6 +353,7 @@ def zips() -> dict[str, bytes]:
         "cut in the list of members": good[: end - 10],
         "a list of a million members": bytes(many),
         "a member that lies elsewhere": bytes(moved),
+        "members that lie on each other": bytes(overlapping),
         "an encrypted member": bytes(coded),
         "no pickle": archive_of([("archive/other", b"x")]),
         "two pickles": archive_of([("a/data.pkl", empty), ("b/data.pkl", empty)]),
@@ -387,6 +411,12 @@ def test_files_that_lie_are_refused(lie: str, tmp_path: Path) -> None:
     path = tmp_path / file
     path.write_bytes(content)
     refused(path)
+
+
+def test_a_list_of_tensors_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 17 << 20) + b'{"__metadata__":{"a":"' + b"b" * (17 << 20))
+    assert "a list of tensors of 17825792 bytes" in refused(path)
 
 
 def test_a_good_checkpoint_cut_anywhere_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,38 @@ def sparse(model: ModelProto) -> None:
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1 << 40]))
 
 
+def sparse_in_disguise(model: ModelProto) -> None:
+    sparse(model)
+    node = helper.make_node("Constant", [], ["huge"], value_float=1.0)  # which type says that it is
+    node.attribute[0].sparse_tensor.CopyFrom(model.graph.sparse_initializer.pop())
+    model.graph.node.insert(0, node)
+
+
+def external_in_a_list(model: ModelProto) -> None:
+    tensor = TensorProto(name="hidden", data_type=TensorProto.FLOAT, dims=[4])
+    tensor.external_data.add(key="location", value="/proc/self/mem")
+    node = helper.make_node("Identity", ["z"], ["same"])
+    node.attribute.add(name="unread", type=onnx.AttributeProto.TENSORS).tensors.append(tensor)
+    model.graph.node.append(node)
+
+
+def external_constant_of_a_branch(model: ModelProto) -> None:
+    external_in_a_branch(model)
+    for attribute in model.graph.node[-1].attribute:
+        attribute.g.initializer.append(attribute.g.node[0].attribute[0].t)
+        del attribute.g.node[0].attribute[:]
+
+
+def below_zero(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, -(1 << 40)]))
+
+
+def own_function_in_the_standard_domain(model: ModelProto) -> None:
+    relu, opsets = helper.make_node("Relu", ["a"], ["b"]), [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("ai.onnx", "Relu2", ["a"], ["b"], [relu], opsets))
+    model.graph.node.append(helper.make_node("Relu2", ["z"], ["out"]))
+
+
 def foreign_domain(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("evil.ops", 1))
     model.graph.node.append(helper.make_node("Shell", ["z"], ["out"], domain="evil.ops"))
@@ -165,12 +197,19 @@ REFUSED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "a path that is not marked as one": (external_unmarked, "lies in another file"),
     "a path in a node": (external_attribute, "lies in another file"),
     "a path in a branch": (external_in_a_branch, "lies in another file"),
+    "a path to memory": (external("*/_ORT_MEM_ADDR_/*"), "lies in another file"),
+    "a path with an end in its middle": (external("weights\0/../../secret"), "lies in another file"),
+    "a path in a list that nobody reads": (external_in_a_list, "lies in another file"),
+    "a path in a constant of a branch": (external_constant_of_a_branch, "lies in another file"),
     "dimensions too large": (lying([1 << 31, 1 << 31]), "is said to have"),
     "dimensions too small": (lying([1]), "is said to have"),
     "dimensions below zero": (lying([-4, -4]), "has the shape"),
     "fewer values than dimensions": (lying_typed, "is said to have"),
     "text": (text_constant, "of type STRING"),
     "a sparse constant": (sparse, "sparse"),
+    "a sparse constant that says it is a number": (sparse_in_disguise, "sparse"),
+    "an input below zero": (below_zero, "has the shape"),
+    "a function in the standard domain": (own_function_in_the_standard_domain, "functions of its own"),
     "operators of somebody's own": (foreign_domain, "domain 'evil.ops'"),
     "operators of ONNX Runtime's own": (contributed, "domain 'com.microsoft'"),
     "an operator that is none": (unknown_operator, "is no operator"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from models.importers.network import CheckpointError
 
@@ -72,6 +72,10 @@ def _check_model(model: ModelProto, depth: int) -> None:
     values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
     if not all(isinstance(each.name, str) for each in values):
         raise CheckpointError("names in it are no text: it is damaged")
+    for value in model.graph.input:
+        sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+        if min(sides, default=0) < 0:
+            raise CheckpointError(f"input {value.name!r} has the shape {sides}")
     if model.functions:
         names = ", ".join(sorted({f"{each.domain}.{each.name}" for each in model.functions})[:3])
         raise CheckpointError(f"it has functions of its own ({names}); inline them: onnx.inliner")
@@ -116,7 +120,7 @@ def _check_node(node: NodeProto) -> None:
     if not onnx.defs.has(node.op_type):
         raise CheckpointError(f"{where} is no operator of ONNX")
     for attribute in node.attribute:
-        if attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:  # whatever it says that it is
             raise CheckpointError(f"{where}: a sparse constant, which could be of any size; export it dense")
         for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
             _check_tensor(tensor, where)

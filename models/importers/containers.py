@@ -23,7 +23,7 @@ from models.importers.network import CheckpointError
 from models.importers.tensors import KINDS, Storage, Tensor, TensorError
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of torch's format before 1.6: torch/serialization.py
-MOST_DIRECTORY = 16 << 20  # bytes of a zip file's list of members, some 100,000 of them
+MOST_DIRECTORY = 16 << 20  # bytes of a list of members or of tensors, some 100,000 of them
 MOST_MEMBERS = 65_000
 
 
@@ -116,13 +116,22 @@ def _storage(pid: Any) -> tuple[Storage, str]:
     return Storage(pickles.storage_kind(kind), count), key
 
 
+def _agreed(storage: Storage, known: Storage) -> Storage:
+    """Return the storage of a key that was named before; Refused where it was said to be another."""
+    if (storage.kind, storage.count) != (known.kind, known.count):
+        raise pickles.Refused(
+            f"a storage of {known.count} {known.kind} that is said to have {storage.count} {storage.kind} too"
+        )
+    return known
+
+
 def _legacy(data: memoryview, where: str, budget: pickles.Budget) -> Any:
     """Return what an archive in torch's older format holds: five pickles, then the storages one by one."""
     storages: dict[str, Storage] = {}
 
     def persistent(pid: Any) -> Storage:
         storage, key = _storage(pid)
-        return storages.setdefault(key, storage)
+        return _agreed(storage, storages.setdefault(key, storage))
 
     nested = _nested(where)
     parts, at = [], 0
@@ -168,7 +177,7 @@ def _archive(data: memoryview, path: Path) -> Any:
                 raise pickles.Refused(f"storage {key[:40]!r} is missing")
             storage.fill(member)
             storages[key] = storage
-        return storages[key]
+        return _agreed(storage, storages[key])
 
     found, _ = pickles.load(members[root + "data.pkl"], str(path), _nested(str(path)), persistent=persistent)
     return found
@@ -181,7 +190,8 @@ def _members(data: memoryview, path: Path) -> dict[str, memoryview]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
         members: dict[str, memoryview] = {}
-        for info in infos:
+        free = 0  # where the member before it ends
+        for info in sorted(infos, key=lambda info: info.header_offset):
             name = info.filename[:80]
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise ValueError(f"member {name!r} is compressed, and torch compresses none")
@@ -189,11 +199,14 @@ def _members(data: memoryview, path: Path) -> dict[str, memoryview]:
                 raise ValueError(f"member {name!r} is encrypted")
             if info.filename in members:
                 raise ValueError(f"two members are called {name!r}")
+            if info.header_offset < free:
+                raise ValueError(f"member {name!r} lies on the one before it")
             signature, name_size, extra_size = struct.unpack_from("<4s22xHH", data, info.header_offset)
             start = info.header_offset + 30 + name_size + extra_size
-            if signature != b"PK\x03\x04" or start + info.file_size > len(data):
+            free = start + info.file_size
+            if signature != b"PK\x03\x04" or free > len(data):
                 raise ValueError(f"member {name!r} is not where the list of members says")
-            members[info.filename] = data[start : start + info.file_size]
+            members[info.filename] = data[start:free]
         return members
     except (*pickles.BROKEN, zipfile.BadZipFile, struct.error, OSError, EOFError) as error:
         raise CheckpointError(
@@ -221,6 +234,10 @@ def _safetensors(path: Path) -> tuple[dict[str, SafeTensor], dict[str, str]]:
         "I16": "int16", "I32": "int32", "I64": "int64", "BOOL": "bool",
     }  # fmt: skip
     try:
+        with path.open("rb") as opened:
+            header = int.from_bytes(opened.read(8), "little")
+        if header > MOST_DIRECTORY:
+            raise TensorError(f"a list of tensors of {header} bytes, and no checkpoint has one as long")
         with safe_open(path, framework="numpy") as file:
             found = {}
             for name in file.keys():  # noqa: SIM118

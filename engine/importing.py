@@ -33,6 +33,9 @@ _SPARING = {  # of address space, which is limited
 class ImportFailed(ValueError):
     """A file that can't be imported; one line that says why."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(" ".join(why.split()))
+
 
 @dataclass(frozen=True)
 class Request:
@@ -162,7 +165,7 @@ def _answered(request: Request, folder: Path, ask: Ask, progress: Progress) -> d
             )
         request = told(request, question.option, said)
     if "error" in answer:
-        raise ImportFailed(f"{request.file}: {answer['error']}")
+        raise ImportFailed(f"{request.file}: {answer['error'].removeprefix(f'{request.file.absolute()}: ')}")
     found: dict[str, Any] = answer.get("found") or answer["made"]
     return found
 

@@ -197,6 +197,16 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
+def test_names_in_a_file_reach_the_terminal_as_text_and_no_more(tmp_path: Path) -> None:
+    onnx.save(generator(z="z\x1b[2J\n\u202e"), tmp_path / "g.onnx")
+    told = chladni(tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g", "--dry-run")
+    assert "latent                   z [2J" in told.stdout
+    assert all(line.isprintable() for line in told.stdout.splitlines())
+    (tmp_path / "a\nb.pkl").write_bytes(b"\x80\x04" + bytes(20))
+    failed = chladni(tmp_path / "models", "import", tmp_path / "a\nb.pkl", "--name", "g")
+    assert failed.stderr.count("\n") == 1
+
+
 def test_with_nobody_to_ask_the_options_are_named(tmp_path: Path) -> None:
     onnx.save(two_vectors(), tmp_path / "g.onnx")
     failed = chladni(tmp_path / "models", "import", tmp_path / "g.onnx", "--name", "g")

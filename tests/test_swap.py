@@ -67,7 +67,7 @@ class Osc:
     def __init__(self) -> None:
         self._heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._heard.bind(("127.0.0.1", 0))
-        self._heard.settimeout(60.0)  # a generator loads only in the time that nobody else wants
+        self._heard.settimeout(60.0)
         self._waiting: list[OscMessage] = []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Work that the show does not feel: a thread of the lowest niceness does it."""
+"""Work that the show does not feel: a thread nicer than the playing generator does it."""
 
 import os
 import sys
@@ -9,19 +9,21 @@ from typing import Any, TypeVar
 
 Made = TypeVar("Made")
 
+NICE = 15  # beside a playing generator (10) it gets a quarter of the time; at 19 a full machine never lets it
+
 
 # Linux keeps the niceness of each thread, and one that has made itself nicer can't go back. So what is loaded
-# beside a playing generator is loaded by a thread of its own, the nicest there is, and played by another, of
-# the playing generators' niceness.
+# beside a playing generator is loaded by a thread of its own, nicer than all that plays, and played by
+# another, of the playing generators' niceness.
 def gently(make: Callable[[], Made]) -> Made:
-    """Return what `make` returns, made where nobody else wants the processor (on Linux, else as any work)."""
-    with ThreadPoolExecutor(1, initializer=_yield_to_all) as thread:
+    """Return what `make` returns, made by a thread that gives way (on Linux, else as any work)."""
+    with ThreadPoolExecutor(1, initializer=_give_way) as thread:
         return thread.submit(make).result()
 
 
-def _yield_to_all() -> None:
+def _give_way() -> None:
     if sys.platform == "linux":
-        os.nice(19)
+        os.nice(max(0, NICE - os.nice(0)))
 
 
 # The first that a spawned process unpacks is its target, and the most that a Python does at its start is to

@@ -17,7 +17,7 @@ from engine.workers.shared import SPAWN, Board
 
 SILENT_S = 3.0  # a worker that gives no sign of life for so long hangs
 START_S = 30.0  # so long may a worker take from its start to its first sign of life
-_GENTLE_S = 90.0  # and one that takes only the time that others leave it
+_GENTLE_S = 90.0  # and one that gives way to what plays
 _BACKOFF_S = (0.0, 0.2, 1.0, 5.0)  # before each further restart; a minute of health starts over
 _HEALTHY_S = 60.0
 _LOOK_S = 0.01  # between two looks whether somebody is overdue; a death is noticed at once

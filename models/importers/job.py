@@ -128,7 +128,7 @@ def _found(network: Any, heights: tuple[int, ...]) -> dict[str, Any]:
 def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress: Any) -> dict[str, Any]:
     from models.importers import check, wrap
     from models.importers.folder import check_wish, ladder, write_effect, write_generator
-    from models.importers.network import CheckpointError
+    from models.importers.network import CheckpointError, printable
     from models.importers.roles import Hints, Question, check_classes, work_out
 
     if file.stat().st_size > check.LIMITS.file_bytes:
@@ -139,8 +139,8 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
     roles = work_out(model, hints)
     cost = check.cost(model, roles.shapes)
     facts = {
-        "inputs": ", ".join(f"{name} {shape}" for name, shape in roles.shapes.items()),
-        "picture": f"{roles.output}: {roles.width} x {roles.height}, {roles.layout}, "
+        "inputs": printable(", ".join(f"{name} {shape}" for name, shape in roles.shapes.items())),
+        "picture": f"{printable(roles.output)}: {roles.width} x {roles.height}, {roles.layout}, "
         f"{roles.channels} channels, {roles.range[0]:g} to {roles.range[1]:g}",
         "nodes": sum(cost.operators.values()),
         "multiply-adds a picture": f"{cost.macs / 1e9:.2f} G",
@@ -160,7 +160,8 @@ def _onnx(file: Path, folder: Path, wish: Any, job: Mapping[str, Any], progress:
             raise Question(f"how many classes does {roles.label!r} count?", "classes", ("A,B,C",))
         if label[1:] != (classes,):
             check_classes(model, roles, classes)
-    facts |= {"latent": roles.latent, "label": roles.label or "none", "truncation": roles.psi or "none"}
+    inputs = {"latent": roles.latent, "label": roles.label, "truncation": roles.psi}
+    facts |= {what: printable(name or "none") for what, name in inputs.items()}
     network = wrap.network(wrap.modern(model), roles, classes, facts)
     check_wish(network, wish)
     if job["dry"]:

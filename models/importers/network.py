@@ -20,14 +20,16 @@ Floats = NDArray[np.float32]
 MOST_WORDS = 600  # characters of an error
 
 
-class CheckpointError(ValueError):
-    """A file that can't be imported; one line that says what is wrong, where, and what would be right.
+def printable(words: object) -> str:
+    """Return words, with names out of a file among them, as a terminal can be given them: in one line."""
+    return "".join(c if c.isprintable() else " " for c in str(words))
 
-    Names out of the file may stand in it, so whatever can't be printed is left out.
-    """
+
+class CheckpointError(ValueError):
+    """A file that can't be imported; one line that says what is wrong, where, and what would be right."""
 
     def __init__(self, what: str) -> None:
-        super().__init__("".join(c if c.isprintable() else " " for c in what)[:MOST_WORDS])
+        super().__init__(printable(what)[:MOST_WORDS])
 
 
 @dataclass(frozen=True)

@@ -569,7 +569,7 @@ def test_a_dead_server_costs_a_moment(page: Page, stage: Stage) -> None:
 
 # What can be reached by Tab: of a group of radio buttons one, of tabs the one that is chosen.
 CONTROLS = """() => {
-    const all = [...document.querySelectorAll('button, input, select, [tabindex="0"]')]
+    const all = [...document.querySelectorAll('button, input, select, [tabindex]')]
     return all.filter((each) => !each.disabled && !each.closest('[inert]') && each.getClientRects().length
         && (each.tabIndex >= 0 || each.role !== 'tab') && (each.type !== 'radio' || each.checked))
         .map((each) => [each, each.closest('label') ?? each])

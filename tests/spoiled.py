@@ -1,7 +1,8 @@
 """A generator's process that a test can spoil: run in place of `engine.workers.generator.run`.
 
-Files in the folder $CHLADNI_SPOIL are the switches. `shape` and `nan` spoil the process that finds them,
-which takes them away; while `gpu` is there, the processor passes for a GPU.
+Files in the folder $CHLADNI_SPOIL are the switches. `shape`, `nan` and `spin` spoil the process that finds
+them, which takes them away: its pictures lack a row, its graph is fed with NaN, or it computes without end.
+While `gpu` is there, the processor passes for a GPU.
 """
 
 import os
@@ -37,20 +38,23 @@ def run(link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore |
     from engine.render import generator as render
 
     folder = Path(os.environ["CHLADNI_SPOIL"])
-    made, opened = render.Generator.frame, render.open_session
-    wrong = {"shape": lambda picture: picture[:-1], "nan": lambda picture: np.full_like(picture, 0)}
-    spoilt: list[str] = []
+    made, fed, opened = render.Generator.frame, render.Generator.feed, render.open_session
+    spoilt: set[str] = set()
 
     def frame(self: Any, *arguments: Any) -> Any:
-        picture = made(self, *arguments)
         if link.board["ready"] and cue is not None:
-            for switch in wrong:
+            for switch in ("shape", "nan", "spin"):
                 if (folder / switch).exists():
                     (folder / switch).unlink()
-                    spoilt.append(switch)
-        for switch in spoilt:
-            picture = wrong[switch](picture)
-        return picture
+                    spoilt.add(switch)
+        while "spin" in spoilt:
+            pass
+        picture = made(self, *arguments)
+        return picture[:-1] if "shape" in spoilt else picture
+
+    def feed(self: Any, *arguments: Any) -> Any:
+        inputs = fed(self, *arguments)
+        return inputs | {"ws": np.full_like(inputs["ws"], np.nan)} if "nan" in spoilt else inputs
 
     def session(path: Path, provider: str, threads: int) -> Any:
         found = opened(path, "CPUExecutionProvider", threads)
@@ -59,7 +63,7 @@ def run(link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore |
     def providers() -> list[str]:
         return [GPU, "CPUExecutionProvider"] if (folder / "gpu").exists() else ["CPUExecutionProvider"]
 
-    render.Generator.frame = frame  # type: ignore[method-assign]
+    render.Generator.frame, render.Generator.feed = frame, feed  # type: ignore[method-assign]
     render.open_session, render.usable_providers = session, providers
     generator._GPU_US = 3e6
     generator.run(link, config, cue)

@@ -129,7 +129,7 @@ def test_a_generator_that_dies_hangs_or_errs_is_followed_by_its_understudy(
     tmp_path: Path, switches: Path
 ) -> None:
     with playing(tmp_path) as session:
-        for fault in ("SIGKILL", "SIGSTOP", "shape", "nan") * TIMES:
+        for fault in ("SIGKILL", "SIGSTOP", "shape", "nan", "spin") * TIMES:
             held_by(session, fault)
     assert verify(read(tmp_path / "show.chladni")).differs_at is None
 

@@ -8,18 +8,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from engine.latency.analysis import summary
 
 _MARK: Final = '<script type="application/json" id="measurement">'
 _SERIES: Final = (
     ("sound_ms", "sound", "input to ear, less the contract"),
-    (
-        "picture_ms",
-        "picture",
-        "input to screen, less the contract; a frame answers half a frame early or late",
-    ),
+    ("picture_ms", "picture", "input to screen, less the contract; a frame is half of one early or late"),
     ("skew_ms", "skew", "picture after sound"),
 )
+_HEADS: Final = ("deviation, ms", "contract", "p50", "p99", "p99.9", "min", "max", "of")
 _INK, _COLOURS = "#c8c8c8", ("#ffb454", "#59c2ff")
 _STYLE: Final = """
 body { background: #101216; color: #c8c8c8; font: 15px/1.5 system-ui, sans-serif }
@@ -69,17 +68,15 @@ def read(path: Path) -> dict[str, Any]:
 
 def table(measurements: Sequence[dict[str, Any]]) -> str:
     """Return the figures as text, a line for each series of each measurement."""
-    head = (
-        f"  {'deviation, ms':<22}{'contract':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'min':>9}{'max':>9}{'of':>7}"
-    )
+    first, *others, of = _HEADS
+    head = f"  {first:<22}" + "".join(f"{each:>9}" for each in others) + f"{of:>7}"
     rows = [f"  {name:<22}" + "".join(cells) for name, cells in _rows(measurements)]
     return "\n".join([head, *rows, *(f"  {told}" for each in measurements if (told := _looks(each)))])
 
 
 def table_html(measurements: Sequence[dict[str, Any]]) -> str:
     """Return the figures as a table."""
-    heads = ("deviation, ms", "contract", "p50", "p99", "p99.9", "min", "max", "of")
-    rows = [f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"]
+    rows = [f"<tr>{''.join(f'<th>{head}</th>' for head in _HEADS)}</tr>"]
     rows += [
         f"<tr><td>{name}</td>{''.join(f'<td>{cell.strip()}</td>' for cell in cells)}</tr>"
         for name, cells in _rows(measurements)
@@ -110,20 +107,14 @@ def _looks(each: dict[str, Any]) -> str:
 
 def _facts(each: dict[str, Any]) -> str:
     stress = ", ".join(each.get("stress", ())) or "none"
-    facts = " · ".join(
-        (
-            each.get("when", ""),
-            each.get("server", "a film"),
-            f"stress: {stress}",
-            f"tight {each.get('tight', '-')}",
-        )
-    )
+    facts = [each.get("when", ""), each.get("server", "a film"), f"stress: {stress}"]
+    facts.append(f"tight {each.get('tight', '-')}")
     if "frames" in each:
         frames = each["frames"]
-        facts += f" · {len(frames['missing'])} of {frames['due']} frames were never seen"
+        facts.append(f"{len(frames['missing'])} of {frames['due']} frames were never seen")
     if looks := _looks(each):
-        facts += f" · {looks}"
-    return f"<p>{escape(facts)}</p>"
+        facts.append(looks)
+    return f"<p>{escape(' · '.join(facts))}</p>"
 
 
 def _plot(measurements: Sequence[dict[str, Any]], key: str) -> str:
@@ -140,13 +131,13 @@ def _plot(measurements: Sequence[dict[str, Any]], key: str) -> str:
         for spine in axes.spines.values():
             spine.set_color("#2a2d33")
     for each, colour in zip(measurements, _COLOURS, strict=False):
-        pairs = [
-            (s, v) for s, v in zip(each.get("at_s", ()), each.get(key, ()), strict=False) if v is not None
-        ]
-        if pairs:
-            at_s, values = zip(*pairs, strict=True)
-            histogram.hist(values, bins=60, color=colour, alpha=0.7, log=True)
-            line.plot(at_s, values, ".", color=colour, markersize=2)
+        values = np.array(each.get(key, ()), np.float64)  # NaN where there is none
+        known = ~np.isnan(values)
+        at_s = np.array(each.get("at_s", ()))  # a film has none
+        if known.any():
+            histogram.hist(values[known], bins=60, color=colour, alpha=0.7, log=True)
+        if len(at_s) == len(values):
+            line.plot(at_s[known], values[known], ".", color=colour, markersize=2)
     histogram.set_xlabel("ms", color=_INK)
     line.set_xlabel("s", color=_INK)
     text = StringIO()

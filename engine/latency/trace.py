@@ -14,11 +14,12 @@ from engine.core.jobs import SoundKind
 from engine.core.show import Show
 from engine.io import osc_bytes
 from engine.io.osc import SOURCE
+from engine.latency.servers import within
 from engine.session import Session, Stage
 
 _CHANNEL: Final = 10
 _FIRST_NOTE, _NOTES = 35, 40  # a note tells which one it is by its pitch
-_SETTLE_S, _GAP_S, _LENGTH_S = 2.0, 0.21, 0.02
+_CURTAIN_S, _SETTLE_S, _GAP_S, _LENGTH_S = 60.0, 2.0, 0.21, 0.02
 HOPS: Final = (
     "stamped by the door",
     "received by the core",
@@ -39,17 +40,15 @@ class _Tracer:
         self._ways: list[dict[str, float]] = []  # by note, in their order; times in microseconds
         self._by_note: dict[int, dict[str, float]] = {}
         self._tick: dict[int, int] = {}  # in which a note entered
+        self._unheard: list[dict[str, float]] = []
+        self._asked: list[tuple[int, dict[str, float]]] = []  # with the tick of the frame that answers it
+        self._swapped: list[dict[str, float]] = []  # drawn, and to be seen at the next swap
         self._wrap(session.inbox, "due", self._due)
         self._wrap(session.sound.events, "push", self._sounded)
         self._wrap(session.casting, "perform", self._performed)
         self._wrap(session.presenter, "draw", self._drawn)
         self._wrap(session.presenter, "flip", self._flipped)
         self._wrap(session.sound_deviation, "add", self._heard)
-        self._asked: list[
-            tuple[int, dict[str, float]]
-        ] = []  # (tick of the frame, way) on the way to the screen
-        self._swapped: list[dict[str, float]] = []
-        self._unheard: list[dict[str, float]] = []
 
     @staticmethod
     def _wrap(thing: Any, name: str, note: Callable[..., None]) -> None:
@@ -124,8 +123,7 @@ def trace(show: Show, presenter: Any, notes: int, provider: str = "auto") -> lis
     tracer = _Tracer(session)
 
     def play() -> None:
-        while not session.began_us and not session.stop.is_set():
-            sleep(0.05)
+        within(_CURTAIN_S, lambda: session.presentation.shown > 0 or session.stop.is_set())
         sleep(_SETTLE_S)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outlet:
             for number in range(notes):

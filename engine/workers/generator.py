@@ -12,6 +12,7 @@ from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -136,6 +137,12 @@ def _ask_for_patience(board: Board, us: float) -> None:
     board["heartbeat_us"] = monotonic_us() + us
 
 
+def _be_done(board: Board, due_us: float, most_us: float) -> None:
+    """Tell the supervisor when what begins should long be done, and how much of the processor it may take."""
+    board["overdue_used_s"] = process_time() + most_us / 1e6
+    board["overdue_us"] = due_us
+
+
 # A network that has gone wrong without an error (a bit flipped in memory, a driver that returns the picture
 # before, NaN cast to bytes) looks like any other. So a known latent is made again each second, when there is
 # time, and must give what it gave the first time.
@@ -206,7 +213,7 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
     last_frame, last_deadline_us, period_us = -1, 0.0, 1e6
     while not board["stop"] and (parent is None or parent.is_alive()):
         board["heartbeat_us"] = monotonic_us()
-        board["overdue_us"] = monotonic_us() + _WAIT_S * 1e6 + _IDLE_US
+        _be_done(board, monotonic_us() + _WAIT_S * 1e6 + _IDLE_US, _IDLE_US)
         waiting.extend(unpack_job(record) for record in link.jobs.pop_all())
         if not waiting:
             left_us = last_deadline_us + period_us - monotonic_us()
@@ -233,7 +240,8 @@ def _play(link: GeneratorLink, maker: "Maker", ladder: Ladder) -> None:
         ahead_us = deadline_us - now_us - networks_us
         rung = ladder.squeeze(room_us) if board["crowded"] else ladder.choose(room_us, ahead_us)
         expected_us = ladder.expected_us(rung) + networks_us
-        board["overdue_us"] = max(deadline_us - period_us / 2.0, now_us + _OVERDUE_TIMES * expected_us)
+        most_us = _OVERDUE_TIMES * expected_us
+        _be_done(board, max(deadline_us - period_us / 2.0, now_us + most_us), most_us)
         _ask_for_patience(board, max(_FRAME_US, _FRAME_TIMES * expected_us))
         try:
             took_us = make(link, maker, job, frame, rung)
@@ -260,7 +268,8 @@ def _go_on(link: GeneratorLink, maker: "Maker") -> None:
 
 def _check(link: GeneratorLink, generator: "Generator", checker: Checker, ladder: Ladder) -> None:
     """Make the known picture on the present rung; end this process if it is not what it was."""
-    link.board["overdue_us"] = monotonic_us() + _IDLE_US + _OVERDUE_TIMES * ladder.expected_us(ladder.rung)
+    most_us = _OVERDUE_TIMES * ladder.expected_us(ladder.rung)
+    _be_done(link.board, monotonic_us() + _IDLE_US + most_us, most_us)
     try:
         agrees = checker.agrees(generator, ladder.rung)
     except Exception:  # the next frame will raise it again, and be counted

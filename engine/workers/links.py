@@ -51,8 +51,9 @@ PREVIEW_SIZE = (480, 270)  # of the picture that the page shows, width and heigh
 # Cells that every board has: `heartbeat_us` is the monotonic time of the worker's last sign of life (a time
 # to come promises that it may be silent until then), `ready` becomes 1 when it can work, `stop` is set by the
 # main process. `overdue_us` is the time at which what it does should long be done, 0 while it does nothing of
-# the kind; `understudy` becomes 1 when a second process, loaded and warm, waits for its cue.
-COMMON = ("heartbeat_us", "ready", "stop", "overdue_us", "understudy")
+# the kind, `overdue_used_s` the processor time of its process by which it should. `understudy` becomes 1 when
+# a second process, loaded and warm, waits for its cue.
+COMMON = ("heartbeat_us", "ready", "stop", "overdue_us", "overdue_used_s", "understudy")
 SOUND_CELLS = (
     *COMMON,
     "epoch",  # counts openings of a device; 0 before the first

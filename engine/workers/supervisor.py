@@ -122,7 +122,7 @@ class Worker:
         return now_us - max(seen, self._started_us, self._woke_us) > limit_s * 1e6
 
     # One that could run and is not let has no more to gain from being replaced than the machine has: it is
-    # waited for, until it counts as silent.
+    # waited for, until it counts as silent, or has had the processor for longer than its work can take.
     @property
     def overdue(self) -> bool:
         """Whether the process hangs in what should long be done, and somebody is there to go on with it."""
@@ -132,9 +132,13 @@ class Worker:
         if monotonic_us() <= max(due_us, self._woke_us + _ASLEEP_S * 1e6):
             return False
         try:
-            return bool(psutil.Process(self._process.pid).status() != psutil.STATUS_RUNNING)
+            process = psutil.Process(self._process.pid)
+            if process.status() != psutil.STATUS_RUNNING:
+                return True
+            times = process.cpu_times()
         except psutil.Error:
             return False  # it has died: its sentinel tells
+        return bool(times.user + times.system > self.board["overdue_used_s"] > 0.0)
 
     @property
     def sentinel(self) -> int | None:

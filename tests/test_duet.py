@@ -241,6 +241,45 @@ def test_it_rests_as_often_as_it_is_told() -> None:
     assert 0.1 < len(often.begins()) / len(never.begins()) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("temperature", 0.3, 1.5), ("top_p", 0.2, 1.0), ("density", 2.0, 20.0), ("style", 1.0, 3.5)],
+)
+def test_what_the_network_is_to_do_is_asked_of_it(name: str, low: float, high: float) -> None:
+    for level in (low, high):
+        both = Together(a_show("solo", **{f"musician.{name}": level}))
+        both.play({}, 2 * BEAT)
+        assert {getattr(ask, name) for ask in both.asks} == {level}
+
+
+def test_register_and_dynamics_move_what_is_played() -> None:
+    deep, high = (Together(a_show("solo", **{"musician.register": note})) for note in (36.0, 84.0))
+    soft, loud = (Together(a_show("solo", **{"musician.dynamics": scale})) for scale in (0.3, 1.5))
+    for both in (deep, high, soft, loud):
+        both.play({}, 8 * BEAT)
+    for both, middle in ((deep, 36), (high, 84)):
+        notes = [note for source, _, kind, note, _ in both.sounds if (source, kind) == (MUSICIAN, 1)]
+        assert len(notes) > 10
+        assert all(abs(note - middle) <= 24 for note in notes)
+    for both, velocity in ((soft, 0.6 * 0.3), (loud, 0.6 * 1.5)):
+        found = {value for source, _, kind, _, value in both.sounds if (source, kind) == (MUSICIAN, 1)}
+        assert list(found) == [pytest.approx(velocity)]
+
+
+def test_it_waits_and_commits_as_long_as_it_is_told() -> None:
+    for wait in (1.0, 6.0):
+        both = Together(a_show("continue", **{"musician.wait": wait}))
+        both.play({0: [on(60)], 10: [off(60)]}, 10 * BEAT)
+        assert wait * BEAT <= both.begins()[0] - 10 < (wait + 2) * BEAT
+    for commit in (0.5, 3.0):
+        both = Together(a_show("duet", **{"musician.commit": commit, "musician.lookahead": 6.0}))
+        both.play({}, 8 * BEAT)
+        asked = len(both.asks)
+        both.play({0: [on(60)]}, 20)
+        anew = both.asks[asked].start_tick - (both.state.tick - 20)
+        assert commit * BEAT <= anew < (commit + 0.5) * BEAT
+
+
 def test_the_plan_reaches_as_far_as_it_is_told() -> None:
     both = Together(a_show("solo", **{"musician.lookahead": 8.0}))
     both.play({}, 4 * BEAT)

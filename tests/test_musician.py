@@ -255,6 +255,24 @@ def test_a_density_holds_across_plans_anew(network: Network) -> None:
     assert len(begins) > 10
 
 
+def test_its_wishes_change_the_notes(network: Network) -> None:
+    def plays(**wishes: object) -> list[PhraseNote]:
+        musician = Musician(network, 4)
+        asks = (ask(n, 300 * n, 300 * n + 300, **wishes) for n in range(1, 13))  # type: ignore[arg-type]
+        return [note for each in asks for note in musician.answer(each)]
+
+    def variety(notes: list[PhraseNote]) -> float:
+        return len({note.note for note in notes}) / len(notes)
+
+    usual = plays()
+    assert variety(plays(temperature=0.2)) < variety(usual) < variety(plays(temperature=1.6))
+    assert variety(plays(top_p=0.3)) < variety(usual)
+    assert len(plays(density=2.0)) < len(usual) / 2
+    low, high = (np.mean([note.note for note in plays(low=n, high=n + 48)]) for n in (24, 60))
+    assert low < high - 12
+    assert plays(style=1.0) != plays(style=3.0) != usual
+
+
 def test_a_drummer_plays_what_it_knows_in_the_time_of_the_beat() -> None:
     network = Network(FOLDER)
     kit = (36, 38, 42)

@@ -33,7 +33,9 @@ class _OnGpu:
         return self._session.run(*arguments)
 
 
-def run(link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore | None = None) -> None:
+def run(
+    link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore | None = None, beside: bool = False
+) -> None:
     """Be a generator's process that can be spoiled."""
     from engine.render import generator as render
 
@@ -66,4 +68,4 @@ def run(link: GeneratorLink, config: generator.GeneratorConfig, cue: Semaphore |
     render.Generator.frame, render.Generator.feed = frame, feed  # type: ignore[method-assign]
     render.open_session, render.usable_providers = session, providers
     generator._GPU_US = 3e6
-    generator.run(link, config, cue)
+    generator.run(link, config, cue, beside)

@@ -218,7 +218,7 @@ def write_rungs(
         path = folder / f"{stem}.onnx"
         written = write_graph(path, picture, inputs, ["image"])
         check(path, [(each, {"image": picture(*each.values())}) for each in tensors])
-        graph = precision.folded(path.read_bytes())
+        graph = precision.lighter(precision.folded(path.read_bytes()))
         path.unlink()
         wanted = manifest.PRECISIONS if side == ladder[0] else LOWER
         calibration = feeds(generator, sides, CALIBRATION, seed=2)

@@ -17,7 +17,9 @@ WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 def graph() -> bytes:
     model = manifest.load(WEIGHTS / "impressionism")
     assert isinstance(model, manifest.Generator)
-    return precision.folded(model.path(model.rungs[0].version().file).read_bytes())  # its constants are kept in fp16
+    return precision.folded(
+        model.path(model.rungs[0].version().file).read_bytes()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -325,9 +326,21 @@ def test_an_import_that_is_broken_off_leaves_nothing(
         env=os.environ | {"CHLADNI_MODELS": str(models)},
     )  # fmt: skip
     try:
-        until(lambda: list(models.glob("g.*.part/*.onnx")), 60)
+        until(lambda: psutil.Process(process.pid).children(), 60)
         child = psutil.Process(process.pid).children()[0]
+
+        def writes() -> bool:
+            """Look while the child stands still, so that it can't be through before it is broken off."""
+            child.suspend()
+            found = bool(list(models.glob("g.*.part/*.onnx")))
+            if not found:
+                child.resume()
+            return found
+
+        until(writes, 60)
         end(process.pid, child.pid)
+        with suppress(psutil.Error):  # it has ended
+            child.resume()
         said = process.communicate(timeout=30)[1]
         child.wait(30)
     finally:

@@ -17,9 +17,7 @@ WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 def graph() -> bytes:
     model = manifest.load(WEIGHTS / "impressionism")
     assert isinstance(model, manifest.Generator)
-    return precision.folded(
-        model.path(model.rungs[0].version().file).read_bytes()
-    )
+    return precision.folded(model.path(model.rungs[0].version().file).read_bytes())
 
 
 @pytest.fixture(scope="module")

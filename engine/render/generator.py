@@ -9,7 +9,7 @@ synthesis.
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
-from math import acos, prod, sin, sqrt
+from math import acos, isfinite, prod, sin, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def _arc(a: Floats, b: Floats) -> tuple[Floats, float]:
 def _along(ends: Floats, angle: float, share: float) -> Floats:
     """Return the point `share` of the way along an arc."""
     whole = sin(angle)
-    if whole < 1e-4:  # the same place, or opposite ones: no arc is the shortest
+    if whole < 1e-4 or not isfinite(share):  # the same place, or opposite ones: no arc is the shortest
         weights = 1.0 - share, share
     else:
         weights = sin((1.0 - share) * angle) / whole, sin(share * angle) / whole

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+_HALF = 2.0**-54  # half the step of a random number of 53 bits, which stands for all up to the next
 
 
 def draw(logits: Array, temperature: float, top_p: float, uniform: float) -> int:
@@ -31,7 +32,7 @@ def pick(weights: Array, top_p: float, uniform: float) -> int:
     """Return a class drawn from weights (classes,), not all 0, within their nucleus; as `draw` does."""
     mass = weights.cumsum(dtype=np.float64)
     whole = float(mass[-1])
-    at, enough = uniform * whole, min(max(top_p, 1e-3), 1.0) * whole
+    at, enough = min(uniform + _HALF, 1.0 - 2 * _HALF) * whole, min(max(top_p, 1e-3), 1.0) * whole
     chosen = min(int(mass.searchsorted(at, "right")), len(weights) - 1)
     share = float(weights[chosen])
     if share > whole - enough or (share > 0.0 and np.add.reduce(weights[weights > share]) < enough):

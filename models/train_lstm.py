@@ -215,7 +215,11 @@ def train(
         states = {f"state.{name}": part for name, part in zip(shape.state, state, strict=True)}
         checkpoint.save(out, weights | adams | states | {"rng": torch.get_rng_state()}, facts)
         write_curve(out / "curve.csv", facts["curve"])
-        bar.write(f"{facts['events_seen']} events seen, {bits:.3f} bits per event held out")
+        say(f"{facts['events_seen']} events seen, {bits:.3f} bits per event held out")
+
+    def say(line: str) -> None:
+        bar.write(line)
+        sys.stdout.flush()  # who reads it through a pipe, or in a log, has it at once too
 
     def progress() -> float:
         spent = facts["step"] / steps if steps else facts["seconds"] / (60 * (minutes or 30.0))
@@ -226,7 +230,7 @@ def train(
     classes, asked = streams(what, seed, facts["epoch"])
     with stop_requests() as stop:
         counts = f"{len(what.train)} pieces, {len(what.held)} held out"
-        bar.write(f"{counts}; unigram {facts['unigram_bits']} bits per event")
+        say(f"{counts}; unigram {facts['unigram_bits']} bits per event")
         while progress() < 1 and not stop():
             began, began_cpu = time.monotonic(), time.process_time()
             at = facts["window"] * WINDOW

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from models import alphabet, conditions, manifest, sampling
@@ -291,6 +291,8 @@ def test_draws_follow_the_distribution_within_the_nucleus(values: list[float], t
 
 
 @given(st.lists(st.floats(-20, 20), min_size=2, max_size=40), st.floats(0, 1, exclude_max=True))
+@example(values=[-0.0625, 0.0], uniform=0.0)
+@example(values=[0.0, -0.0625], uniform=1.0 - 2.0**-53)
 def test_a_cold_draw_is_the_likeliest(values: list[float], uniform: float) -> None:
     logits = np.array(values, np.float32)
     assert logits[sampling.draw(logits, 1.0, 1e-6, uniform)] >= logits.max() - 1e-3
